@@ -1,0 +1,36 @@
+package celeryproto
+
+// Values of Properties.DeliveryMode (AMQP 0-9-1, delivery-mode).
+const (
+	DeliveryTransient  = 1
+	DeliveryPersistent = 2
+)
+
+// Values of Properties.BodyEncoding (kombu 5.7, transport/virtual/base.py, Channel.codecs).
+const (
+	BodyBase64 = "base64"
+	BodyUTF8   = "utf-8"
+)
+
+// Content types and encodings (kombu 5.7, serialization.py).
+const (
+	ContentTypeJSON = "application/json"
+	EncodingUTF8    = "utf-8"
+)
+
+// CompressionZlib is the MIME type of kombu's "gzip" and "zlib", which are both
+// a zlib stream (RFC 1950), not a gzip file (kombu 5.7, compression.py).
+const CompressionZlib = "application/x-gzip"
+
+// LangGo is what this package writes in the "lang" header.
+const LangGo = "go"
+
+// Task states (celery 5.7, states.py).
+const (
+	StatusPending = "PENDING"
+	StatusStarted = "STARTED"
+	StatusRetry   = "RETRY"
+	StatusSuccess = "SUCCESS"
+	StatusFailure = "FAILURE"
+	StatusRevoked = "REVOKED"
+)
