@@ -141,11 +141,13 @@ func (c Config) validateBounds() error {
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("channelslayer: option "+format, args...))
 	}
-	for name, d := range map[string]time.Duration{"expiry": c.Expiry, "group_expiry": c.GroupExpiry} {
+	seconds := func(name string, d time.Duration) {
 		if d < time.Second || d%time.Second != 0 {
 			fault("%s: %v is not a whole number of seconds, at least one", name, d)
 		}
 	}
+	seconds("expiry", c.Expiry)
+	seconds("group_expiry", c.GroupExpiry)
 	if c.Capacity < 1 {
 		fault("capacity: %d is below 1", c.Capacity)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
 )
 
 var _ Layer = (*Core)(nil)
@@ -29,6 +30,7 @@ type Core struct {
 	clientPrefix string        // 32 hex digits: uuid4().hex of the layer object in Python
 	inbox        *inbox
 	now          func() time.Time
+	dropLog      rate.Sometimes // whoever writes junk can write much of it
 
 	closeOnce sync.Once
 	closeErr  error
@@ -54,6 +56,7 @@ func Open(cfg Config) (*Core, error) {
 		client:       redis.NewClient(clone(options)),
 		clientPrefix: newHex(),
 		now:          time.Now,
+		dropLog:      rate.Sometimes{First: 10, Interval: time.Second},
 	}
 	c.inbox = newInbox(c)
 	return c, nil

@@ -96,7 +96,7 @@ func (in *inbox) receive(ctx context.Context, name, channel string) (Message, er
 	k.waiting++
 	if !k.reading {
 		k.reading = true
-		in.reader.Go(func() { in.read(k) })
+		in.reader.Go(func() { in.read(context.WithoutCancel(ctx), k) })
 	}
 	in.mu.Unlock()
 
@@ -104,7 +104,6 @@ func (in *inbox) receive(ctx context.Context, name, channel string) (Message, er
 	case d := <-wait:
 		return d.message, d.err
 	case <-in.done:
-		return nil, ErrClosed
 	case <-ctx.Done():
 	}
 	in.mu.Lock()
@@ -114,8 +113,11 @@ func (in *inbox) receive(ctx context.Context, name, channel string) (Message, er
 	case d := <-wait: // it came at the same moment: taken is taken
 		return d.message, d.err
 	default:
-		return nil, context.Cause(ctx)
 	}
+	if in.closed {
+		return nil, ErrClosed
+	}
+	return nil, context.Cause(ctx)
 }
 
 func (k *keyInbox) takeBuffered(channel string) (Message, bool) {
@@ -151,9 +153,8 @@ func (k *keyInbox) setWaiters(channel string, list []chan delivery) {
 	k.waiters[channel] = list
 }
 
-// read pops while somebody waits on the key.
-func (in *inbox) read(k *keyInbox) {
-	ctx := context.Background() //nolint:contextcheck // a pop in flight is never cancelled, see popBlock
+// read pops while somebody waits on the key. ctx is not cancelled: it serves others than the one who started it.
+func (in *inbox) read(ctx context.Context, k *keyInbox) {
 	for {
 		in.mu.Lock()
 		if k.waiting == 0 || in.closed {
@@ -267,14 +268,14 @@ func (in *inbox) sweepBuffers(k *keyInbox) {
 	}
 }
 
-// drop counts bytes that are no message.
+// drop counts bytes that are no message, and logs a sample of them.
 func (c *Core) drop(err error) {
 	reason := DropUndecodable
 	if d, ok := errors.AsType[*DecodeError](err); ok {
 		reason = d.Reason
 	}
 	c.cfg.Observer.dropped(reason, 1)
-	c.cfg.Logger.Warn("message dropped", slog.Any("err", err))
+	c.dropLog.Do(func() { c.cfg.Logger.Warn("message dropped", slog.Any("err", err)) })
 }
 
 // close ends every Receive and waits for the pops in flight.

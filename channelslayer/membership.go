@@ -1,0 +1,384 @@
+package channelslayer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// memberships is what a Receiver wants to be a member of, and what of that Redis may not know yet.
+//
+// Changes are written by group commit: while one pipeline is in flight, further changes collect in the next batch. What a batch
+// writes for a group is decided when it is sent, from the state that is wanted then, and batches follow each other. So the last of a
+// Join and a Leave that cross wins in Redis as it does here.
+type memberships struct {
+	mu        sync.Mutex
+	joined    map[string]*membership // by group
+	byChannel map[string]*membership // by GroupChannel
+	next      *batch                 // collects changes
+	dirty     map[string]struct{}    // groups whose last write failed
+	flushing  bool                   // a flushLoop runs
+	announced bool                   // the alive key and the entry in receivers were written
+	closed    bool
+}
+
+type membership struct {
+	group     string
+	channel   string
+	single    []string // {group}: what most messages are delivered to, made once
+	confirmed bool     // written to Redis since it was joined
+}
+
+// batch is one round trip of membership changes. errs belongs to the flusher until done is closed.
+type batch struct {
+	groups map[string]struct{}
+	done   chan struct{}
+	err    error            // the round trip failed
+	errs   map[string]error // Redis refused one group
+}
+
+func newBatch() *batch {
+	return &batch{groups: map[string]struct{}{}, done: make(chan struct{})}
+}
+
+func newMemberships() memberships {
+	return memberships{joined: map[string]*membership{}, byChannel: map[string]*membership{}, next: newBatch(), dirty: map[string]struct{}{}}
+}
+
+// maxPipeline bounds the groups written in one pipeline: Redis serves others in between.
+const maxPipeline = 1000
+
+// commandTimeout bounds one pipeline of the receiver's own upkeep.
+const commandTimeout = 5 * time.Second
+
+// groupsOf maps channel names to joined groups. The slice must not be changed: for one group it is shared.
+func (ms *memberships) groupsOf(names channelNames) []string {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	var groups []string
+	names.each(func(name string) {
+		m, ok := ms.byChannel[name]
+		switch {
+		case !ok:
+		case groups == nil:
+			groups = m.single
+		default:
+			groups = append(groups[:len(groups):len(groups)], m.group)
+		}
+	})
+	return groups
+}
+
+// Join makes this process a member of groups and returns when Redis knows, so that a message sent afterwards arrives. It is idempotent and
+// costs nothing for a group that is joined. Calls at the same time share a round trip.
+//
+// After an error the groups are joined all the same, and Run writes them when it can: call Leave to give up.
+func (r *Receiver) Join(ctx context.Context, groups ...string) error {
+	var faults []error
+	for _, g := range groups {
+		faults = append(faults, CheckGroupName(g))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	return wrap("join", r.change(ctx, groups, r.want))
+}
+
+// Leave ends memberships and returns when Redis knows. Groups that are not joined are ignored. After an error messages may still
+// come to Redis for this process, where they are dropped, until Run could write the change.
+func (r *Receiver) Leave(ctx context.Context, groups ...string) error {
+	return wrap("leave", r.change(ctx, groups, r.unwant))
+}
+
+// want notes a membership; it reports whether Redis must be told. ms.mu is held.
+func (r *Receiver) want(group string) bool {
+	ms := &r.members
+	m, ok := ms.joined[group]
+	if !ok {
+		group = strings.Clone(group)
+		m = &membership{group: group, channel: r.GroupChannel(group), single: []string{group}}
+		ms.joined[group] = m
+		ms.byChannel[m.channel] = m
+	}
+	return !m.confirmed
+}
+
+// unwant forgets a membership; it reports whether Redis must be told. ms.mu is held.
+func (r *Receiver) unwant(group string) bool {
+	ms := &r.members
+	m, ok := ms.joined[group]
+	if !ok {
+		return false
+	}
+	delete(ms.joined, group)
+	delete(ms.byChannel, m.channel)
+	return true
+}
+
+// change applies one change to groups and waits until its batch was written.
+func (r *Receiver) change(ctx context.Context, groups []string, apply func(group string) bool) error {
+	ms := &r.members
+	ms.mu.Lock()
+	if ms.closed {
+		ms.mu.Unlock()
+		return ErrClosed
+	}
+	b, mine := ms.next, groups[:0:0]
+	for _, g := range groups {
+		if apply(g) {
+			b.groups[g] = struct{}{}
+			mine = append(mine, g)
+		}
+	}
+	if len(mine) == 0 {
+		ms.mu.Unlock()
+		return nil
+	}
+	r.startFlush(ctx)
+	ms.mu.Unlock()
+	return b.wait(ctx, mine)
+}
+
+func (b *batch) wait(ctx context.Context, groups []string) error {
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if b.err != nil {
+		return b.err
+	}
+	var faults []error
+	for _, g := range groups {
+		faults = append(faults, b.errs[g])
+	}
+	return errors.Join(faults...)
+}
+
+// startFlush makes sure that somebody writes the next batch. ms.mu is held.
+func (r *Receiver) startFlush(ctx context.Context) {
+	if !r.members.flushing {
+		r.members.flushing = true
+		r.flushers.Go(func() { r.flushLoop(context.WithoutCancel(ctx)) })
+	}
+}
+
+// flushLoop writes batches until there is nothing more to write. Its commands have their own time limit: the callers whose changes
+// it carries come and go.
+func (r *Receiver) flushLoop(ctx context.Context) {
+	ms := &r.members
+	for {
+		ms.mu.Lock()
+		if len(ms.next.groups) == 0 {
+			ms.flushing = false
+			ms.mu.Unlock()
+			return
+		}
+		b := ms.next
+		ms.next = newBatch()
+		wanted := make(map[string]*membership, len(b.groups))
+		for g := range b.groups {
+			wanted[g] = ms.joined[g]
+		}
+		announce := !ms.announced
+		ms.mu.Unlock()
+
+		b.errs, b.err = r.write(ctx, wanted, announce)
+
+		ms.mu.Lock()
+		ms.settle(b, wanted)
+		ms.mu.Unlock()
+		close(b.done)
+	}
+}
+
+// settle notes what became of a batch. ms.mu is held.
+func (ms *memberships) settle(b *batch, wanted map[string]*membership) {
+	ms.announced = ms.announced || b.err == nil
+	for g, m := range wanted {
+		if b.err != nil || b.errs[g] != nil {
+			ms.dirty[g] = struct{}{}
+			continue
+		}
+		delete(ms.dirty, g)
+		if m != nil {
+			m.confirmed = true
+		}
+	}
+}
+
+// write brings Redis to the wanted state of some groups: nil means not a member.
+func (r *Receiver) write(ctx context.Context, wanted map[string]*membership, announce bool) (map[string]error, error) {
+	groups := make([]string, 0, len(wanted))
+	for g := range wanted {
+		groups = append(groups, g)
+	}
+	errs := map[string]error{}
+	for chunk := range slices.Chunk(groups, maxPipeline) {
+		if err := r.writeChunk(ctx, chunk, wanted, announce, errs); err != nil {
+			return nil, err
+		}
+		announce = false
+	}
+	return errs, nil
+}
+
+// writeChunk is one pipelined round trip. The list of joined groups outside the layer is written before the memberships and shortened
+// after them: whatever a crash leaves in a group is in the list.
+func (r *Receiver) writeChunk(ctx context.Context, groups []string, wanted map[string]*membership, announce bool, errs map[string]error) error {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	p := r.core.client.Pipeline()
+	if announce {
+		r.pipeAnnounce(ctx, p)
+	}
+	var in, out []any
+	for _, g := range groups {
+		if wanted[g] != nil {
+			in = append(in, g)
+		} else {
+			out = append(out, g)
+		}
+	}
+	if len(in) > 0 {
+		p.SAdd(ctx, r.own.groups(r.id), in...)
+		p.Expire(ctx, r.own.groups(r.id), r.ownTTL())
+	}
+	firsts := make(map[string]redis.Cmder, len(groups))
+	for _, g := range groups {
+		key := r.core.keys.group(g)
+		if m := wanted[g]; m != nil {
+			firsts[g] = p.ZAdd(ctx, key, redis.Z{Score: score(r.core.now()), Member: m.channel})
+			p.Expire(ctx, key, r.core.cfg.GroupExpiry)
+		} else {
+			firsts[g] = p.ZRem(ctx, key, r.GroupChannel(g))
+		}
+	}
+	if len(out) > 0 {
+		p.SRem(ctx, r.own.groups(r.id), out...)
+	}
+	_, err := p.Exec(ctx)
+	if err == nil {
+		return nil
+	}
+	return sortErrors(err, firsts, errs)
+}
+
+// sortErrors tells a pipeline that failed as a whole from groups that Redis refused one by one (a key of another type).
+func sortErrors(whole error, firsts map[string]redis.Cmder, errs map[string]error) error {
+	found := false
+	for g, cmd := range firsts {
+		err := cmd.Err()
+		if err == nil {
+			continue
+		}
+		if !isWrongType(err) {
+			return whole
+		}
+		errs[g], found = err, true
+	}
+	if found {
+		return nil
+	}
+	return whole
+}
+
+// isWrongType recognizes the answer of a key that is no sorted set.
+func isWrongType(err error) bool { return strings.HasPrefix(err.Error(), "WRONGTYPE") }
+
+// ownTTL outlives every membership that the list of groups tells of.
+func (r *Receiver) ownTTL() time.Duration { return r.core.cfg.GroupExpiry + time.Hour }
+
+// refresh writes all memberships again: one pipeline after the other, together with whatever changes meanwhile.
+func (r *Receiver) refresh(ctx context.Context) (int, error) {
+	ms := &r.members
+	ms.mu.Lock()
+	groups := make([]string, 0, len(ms.joined))
+	for g := range ms.joined {
+		groups = append(groups, g)
+	}
+	ms.mu.Unlock()
+	for chunk := range slices.Chunk(groups, maxPipeline) {
+		ms.mu.Lock()
+		b := ms.next
+		for _, g := range chunk {
+			b.groups[g] = struct{}{}
+		}
+		r.startFlush(ctx)
+		ms.mu.Unlock()
+		if err := b.wait(ctx, nil); err != nil {
+			return 0, err
+		}
+	}
+	return len(groups), nil
+}
+
+// retryDirty writes again what failed before.
+func (r *Receiver) retryDirty(ctx context.Context) error {
+	ms := &r.members
+	ms.mu.Lock()
+	if len(ms.dirty) == 0 {
+		ms.mu.Unlock()
+		return nil
+	}
+	b, groups := ms.next, make([]string, 0, len(ms.dirty))
+	for g := range ms.dirty {
+		b.groups[g] = struct{}{}
+		groups = append(groups, g)
+	}
+	r.startFlush(ctx)
+	ms.mu.Unlock()
+	return b.wait(ctx, groups)
+}
+
+// leaveAll ends everything that Redis knows of this receiver: first the memberships, so that nobody sends any more, then what had
+// arrived is delivered, then the keys go.
+func (r *Receiver) leaveAll(ctx context.Context, deliver func([]string, *Received)) error {
+	ms := &r.members
+	ms.mu.Lock()
+	ms.closed = true
+	groups := make([]string, 0, len(ms.joined)+len(ms.dirty))
+	for g := range ms.joined {
+		groups = append(groups, g)
+	}
+	for g := range ms.dirty {
+		groups = append(groups, g)
+	}
+	ms.mu.Unlock()
+	r.flushers.Wait()
+
+	for chunk := range slices.Chunk(groups, maxPipeline) {
+		_, err := r.core.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, g := range chunk {
+				p.ZRem(ctx, r.core.keys.group(g), r.GroupChannel(g))
+			}
+			return nil
+		})
+		if err != nil && !isWrongType(err) {
+			return err
+		}
+	}
+	for {
+		batch, err := r.core.client.ZPopMin(ctx, r.key, int64(r.cfg.MaxBatch)).Result()
+		if err != nil {
+			return err
+		}
+		r.handleAll(batch, deliver)
+		if len(batch) < r.cfg.MaxBatch {
+			break
+		}
+	}
+	_, err := r.core.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.Del(ctx, r.key, r.sentinelKey(), r.own.groups(r.id), r.own.alive(r.id))
+		p.SRem(ctx, r.own.receivers(), r.id)
+		return nil
+	})
+	r.core.cfg.Logger.DebugContext(ctx, "receiver left", slog.Int("groups", len(groups)))
+	return err
+}
