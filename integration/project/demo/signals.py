@@ -1,6 +1,8 @@
-"""The signals that Python handles."""
+"""The signals that Python handles.
 
-from __future__ import annotations
+Without `from __future__ import annotations`: df_websockets calls the annotations of a handler, which a text does not
+allow; it would pass every argument on unchecked, without a word.
+"""
 
 import time
 from collections.abc import Callable

@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "df_websockets",
     "demo",
     "readme",
+    "bench",
 ]
 if os.environ.get("DFWS_TEST_SHIM", "1") != "0":
     INSTALLED_APPS += ["dfws"]
