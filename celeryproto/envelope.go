@@ -1,10 +1,16 @@
 package celeryproto
 
+import (
+	"errors"
+	"slices"
+)
+
 // Envelope is the JSON object that kombu pushes to a Redis list.
 //
 // What was decoded is encoded again to the same JSON value: members that this
 // package does not know, forms it would not write itself, absent and null.
-// Only what was changed in between differs.
+// Only what was changed in between differs. A decoded Envelope shares memory
+// with the bytes it was decoded from.
 type Envelope struct {
 	// Body as it stands in the envelope: base64 or plain text, see
 	// Properties.BodyEncoding. Payload decodes it.
@@ -14,7 +20,7 @@ type Envelope struct {
 	BodyIsBytes bool
 	// ContentType of the body, ContentTypeJSON.
 	ContentType string
-	// ContentEncoding of the body, EncodingUTF8.
+	// ContentEncoding of the body, EncodingUTF8; "" is null.
 	ContentEncoding string
 	// Headers of the message, in wire order.
 	Headers Members
@@ -24,4 +30,146 @@ type Envelope struct {
 	Extra Members
 
 	wire Members
+}
+
+// Keys of the envelope (kombu 5.7, transport/virtual/base.py, prepare_message).
+const (
+	keyBody            = "body"
+	keyContentEncoding = "content-encoding"
+	keyContentType     = "content-type"
+	keyHeaders         = "headers"
+	keyProperties      = "properties"
+)
+
+var envelopeKeys = newKeySet(keyBody, keyContentEncoding, keyContentType, keyHeaders, keyProperties)
+
+// DecodeEnvelope decodes one element of a queue. It refuses what a Python
+// consumer loses or dies of: what is not an object in Python's JSON, typed
+// values that kombu cannot read, an absent body, absent properties, and
+// delivery information without exchange, routing key or delivery tag. The
+// error is a *DecodeError.
+func DecodeEnvelope(b []byte) (*Envelope, error) {
+	facts, err := Inspect(b, JSONLimits{})
+	if err == nil && facts.Kind != KindObject {
+		err = errKind(KindObject, facts.Kind)
+	}
+	if err == nil && facts.TypedMarker {
+		err = checkTyped(b)
+	}
+	if err != nil {
+		return nil, decodeError(PartEnvelope, err)
+	}
+	members, err := Raw(b).Object()
+	if err != nil {
+		return nil, decodeError(PartEnvelope, err)
+	}
+	return envelopeOf(members.merged())
+}
+
+// decodeError puts a part in front of a fault and takes over its offset.
+func decodeError(part string, err error) *DecodeError {
+	offset := int64(-1)
+	if syntax, ok := errors.AsType[*SyntaxError](err); ok {
+		offset = syntax.Offset
+	}
+	if inner, ok := errors.AsType[*DecodeError](err); ok {
+		return &DecodeError{Part: part, Field: inner.Field, Offset: inner.Offset, Err: inner.Err}
+	}
+	return &DecodeError{Part: part, Offset: offset, Err: err}
+}
+
+func envelopeOf(members Members) (*Envelope, error) {
+	r := fieldReader{part: PartEnvelope, members: members}
+	e := &Envelope{
+		ContentType:     r.text(keyContentType),
+		ContentEncoding: r.text(keyContentEncoding),
+		Headers:         r.object(keyHeaders),
+		Extra:           envelopeKeys.rest(members),
+		wire:            members,
+	}
+	e.Body, e.BodyIsBytes = r.body()
+	properties := r.object(keyProperties)
+	if properties == nil {
+		r.fail(keyProperties, ErrMissing)
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	var err error
+	e.Properties, err = propertiesOf(properties)
+	return e, err
+}
+
+// body is a text or typed bytes.
+func (r *fieldReader) body() (body string, isBytes bool) {
+	value := r.raw(keyBody)
+	switch {
+	case value == nil:
+		r.fail(keyBody, ErrMissing)
+	case value.Kind() == KindObject:
+		v, err := DecodeValue(value)
+		if b, ok := v.([]byte); ok {
+			return string(b), true
+		}
+		if err == nil {
+			err = errKind(KindString, KindObject)
+		}
+		r.fail(keyBody, err)
+	default:
+		return r.text(keyBody), false
+	}
+	return "", false
+}
+
+// Append appends the envelope as kombu writes it. It refuses (*EncodeError)
+// what DecodeEnvelope would refuse.
+func (e *Envelope) Append(dst []byte) ([]byte, error) {
+	now, err := e.fields()
+	if err != nil {
+		return dst, err
+	}
+	if e.wire == nil {
+		return now.members().Append(dst), nil
+	}
+	was, err := envelopeOf(e.wire)
+	if err != nil {
+		return dst, err
+	}
+	orig, err := was.fields()
+	if err != nil {
+		return dst, err
+	}
+	return mergeFields(e.wire, orig, now).Append(dst), nil
+}
+
+func (e *Envelope) fields() (*fieldSet, error) {
+	properties, err := e.Properties.append(nil)
+	if err != nil {
+		return nil, err
+	}
+	f := &fieldSet{buf: make([]byte, 0, len(e.Body)+64)}
+	if e.BodyIsBytes {
+		value, err := EncodeValue([]byte(e.Body))
+		if err != nil {
+			return nil, err
+		}
+		f.raw(keyBody, value)
+	} else {
+		f.text(keyBody, e.Body)
+	}
+	f.textOrNull(keyContentEncoding, e.ContentEncoding)
+	f.textOrNull(keyContentType, e.ContentType)
+	f.raw(keyHeaders, e.Headers.Append(nil))
+	f.raw(keyProperties, properties)
+	return f, f.extra(PartEnvelope, e.Extra, envelopeKeys)
+}
+
+// Clone is a copy whose fields can be changed without changing e.
+func (e *Envelope) Clone() *Envelope {
+	c := *e
+	c.Headers = slices.Clone(e.Headers)
+	c.Extra = slices.Clone(e.Extra)
+	c.Properties.Extra = slices.Clone(e.Properties.Extra)
+	c.Properties.DeliveryInfo.Extra = slices.Clone(e.Properties.DeliveryInfo.Extra)
+	return &c
 }

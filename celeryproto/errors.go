@@ -42,6 +42,7 @@ const (
 	PartHeaders  = "headers"
 	PartBody     = "body"
 	PartResult   = "result"
+	PartValue    = "value"
 )
 
 func (e *DecodeError) Error() string {

@@ -18,19 +18,5 @@ const (
 	EncodingUTF8    = "utf-8"
 )
 
-// CompressionZlib is the MIME type of kombu's "gzip" and "zlib", which are both
-// a zlib stream (RFC 1950), not a gzip file (kombu 5.7, compression.py).
-const CompressionZlib = "application/x-gzip"
-
 // LangGo is what this package writes in the "lang" header.
 const LangGo = "go"
-
-// Task states (celery 5.7, states.py).
-const (
-	StatusPending = "PENDING"
-	StatusStarted = "STARTED"
-	StatusRetry   = "RETRY"
-	StatusSuccess = "SUCCESS"
-	StatusFailure = "FAILURE"
-	StatusRevoked = "REVOKED"
-)

@@ -1,22 +1,28 @@
 package celeryproto
 
+import "cmp"
+
 // Properties are the AMQP properties that kombu keeps inside the envelope.
 type Properties struct {
 	// CorrelationID is the task's ID.
 	CorrelationID string
 	// ReplyTo is only used by the rpc result backend; Python always writes one.
 	ReplyTo string
-	// DeliveryMode is DeliveryPersistent or DeliveryTransient; Redis ignores it.
+	// DeliveryMode is DeliveryPersistent (which 0 is written as) or
+	// DeliveryTransient; Redis ignores it.
 	DeliveryMode int
 	// DeliveryInfo is the address.
 	DeliveryInfo DeliveryInfo
-	// Priority as given, not clamped: 0 is the highest on Redis.
+	// Priority as given, not clamped: 0 is the highest on Redis. What is no
+	// number counts as 0.
 	Priority int
-	// BodyEncoding is BodyBase64, or "" (or "utf-8") for a body in plain text.
+	// BodyEncoding is BodyBase64 (which "" is written as) or BodyUTF8 for plain
+	// text (which absent and null are read as).
 	BodyEncoding string
 	// DeliveryTag is the field in the unacked hash: unique for each publish.
 	DeliveryTag string
 	// Expiration is the time to live in milliseconds, as text; "" for none.
+	// Redis ignores it.
 	Expiration string
 	// Extra are the members that this package does not know, in wire order.
 	Extra Members
@@ -24,16 +30,104 @@ type Properties struct {
 	wire Members
 }
 
-// DeliveryInfo is the address of a message.
-type DeliveryInfo struct {
-	// Exchange is "" for the anonymous one.
-	Exchange string
-	// RoutingKey is the queue's name for the anonymous exchange.
-	RoutingKey string
-	// Redelivered is set when a message was restored or requeued.
-	Redelivered bool
-	// Extra are the members that this package does not know, in wire order.
-	Extra Members
+// Keys of the properties (kombu 5.7, transport/virtual/base.py; celery 5.7, app/amqp.py).
+const (
+	keyCorrelationID = "correlation_id"
+	keyReplyTo       = "reply_to"
+	keyDeliveryMode  = "delivery_mode"
+	keyExpiration    = "expiration"
+	keyDeliveryInfo  = "delivery_info"
+	keyPriority      = "priority"
+	keyBodyEncoding  = "body_encoding"
+	keyDeliveryTag   = "delivery_tag"
+)
 
-	wire Members
+var propertyKeys = newKeySet(keyCorrelationID, keyReplyTo, keyDeliveryMode, keyExpiration,
+	keyDeliveryInfo, keyPriority, keyBodyEncoding, keyDeliveryTag)
+
+func propertiesOf(members Members) (Properties, error) {
+	r := fieldReader{part: PartEnvelope, prefix: keyProperties + ".", members: members}
+	p := Properties{
+		CorrelationID: r.text(keyCorrelationID),
+		ReplyTo:       r.text(keyReplyTo),
+		DeliveryMode:  r.anyInt(keyDeliveryMode),
+		Priority:      r.anyInt(keyPriority),
+		BodyEncoding:  cmp.Or(r.text(keyBodyEncoding), BodyUTF8),
+		DeliveryTag:   r.needText(keyDeliveryTag),
+		Expiration:    r.textOrNumber(keyExpiration),
+		Extra:         propertyKeys.rest(members),
+		wire:          members,
+	}
+	info := r.object(keyDeliveryInfo)
+	if info == nil {
+		r.fail(keyDeliveryInfo, ErrMissing)
+	}
+	if r.err != nil {
+		return Properties{}, r.err
+	}
+	var err error
+	p.DeliveryInfo, err = deliveryInfoOf(info)
+	return p, err
+}
+
+// anyInt is a number or a text with one; anything else counts as 0, as in kombu.
+func (r *fieldReader) anyInt(key string) int {
+	value := r.raw(key)
+	if value == nil {
+		return 0
+	}
+	n, err := lenientInt(value)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (r *fieldReader) textOrNumber(key string) string {
+	if value := r.raw(key); value.Kind() == KindNumber {
+		return value.String()
+	}
+	return r.text(key)
+}
+
+// append appends the properties as Python writes them.
+func (p *Properties) append(dst []byte) ([]byte, error) {
+	now, err := p.fields()
+	if err != nil {
+		return dst, err
+	}
+	if p.wire == nil {
+		return now.members().Append(dst), nil
+	}
+	was, err := propertiesOf(p.wire)
+	if err != nil {
+		return dst, err
+	}
+	orig, err := was.fields()
+	if err != nil {
+		return dst, err
+	}
+	return mergeFields(p.wire, orig, now).Append(dst), nil
+}
+
+func (p *Properties) fields() (*fieldSet, error) {
+	if p.DeliveryTag == "" {
+		return nil, &EncodeError{Path: keyProperties + "." + keyDeliveryTag, Err: ErrMissing}
+	}
+	info, err := p.DeliveryInfo.append(nil)
+	if err != nil {
+		return nil, err
+	}
+	f := &fieldSet{}
+	f.text(keyCorrelationID, p.CorrelationID)
+	f.text(keyReplyTo, p.ReplyTo)
+	f.int(keyDeliveryMode, cmp.Or(p.DeliveryMode, DeliveryPersistent))
+	if p.Expiration != "" {
+		f.text(keyExpiration, p.Expiration)
+	}
+	f.raw(keyDeliveryInfo, info)
+	f.int(keyPriority, p.Priority)
+	f.text(keyBodyEncoding, cmp.Or(p.BodyEncoding, BodyBase64))
+	f.text(keyDeliveryTag, p.DeliveryTag)
+	return f, f.extra(keyProperties, p.Extra, propertyKeys)
 }

@@ -1,26 +1,44 @@
 package celeryproto
 
-import "time"
+import (
+	"bytes"
+	"errors"
+	"time"
+)
+
+// Task states (celery 5.7, states.py).
+const (
+	StatusPending = "PENDING"
+	StatusStarted = "STARTED"
+	StatusRetry   = "RETRY"
+	StatusSuccess = "SUCCESS"
+	StatusFailure = "FAILURE"
+	StatusRevoked = "REVOKED"
+)
 
 // ResultMeta is what the result backend stores for a task.
+//
+// What was decoded is encoded again to the same JSON value where nothing was
+// changed in between.
 type ResultMeta struct {
-	Status string // one of the Status… constants, or a name of the application's
+	// Status is one of the Status… constants or a name of the application's.
+	Status string
 	// Result is the return value, or an exception (see Exception), or whatever
-	// the state brings; nil is null.
+	// else the state brings; nil is null. Typed values in it are not looked at.
 	Result Raw
 	// Traceback is text for people; "" is null.
 	Traceback string
 	// Children are the tasks that this one sent, as result tuples; nil is [].
 	Children Raw
 	// DateDone is when the task ended, the zero time for null. Celery up to 5.3
-	// writes it naive, in UTC.
+	// writes it without offset, in UTC.
 	DateDone time.Time
 	TaskID   string
 	GroupID  string // written when not ""
 	ParentID string // written when not ""
 	// Extended is there with Celery's setting result_extended.
 	Extended *ResultExtended
-	// Compression is "" or CompressionZlib: setting result_compression.
+	// Compression is "" or CompressionZlib (setting result_compression, celery 5.7).
 	Compression string
 	// Extra are the members that this package does not know, stamps among them.
 	Extra Members
@@ -30,9 +48,210 @@ type ResultMeta struct {
 
 // ResultExtended are the further fields of Celery's setting result_extended.
 type ResultExtended struct {
-	Name         string // the task's name
+	Name         string // the task's name; "" is null
 	Args, Kwargs Raw    // JSON values; nil is null
 	Worker       string // node name; "" is null
-	Retries      int
+	Retries      *int   // nil is null
 	Queue        string // routing key; "" is null
+}
+
+// Keys of a result meta (celery 5.7, backends/base.py, _get_result_meta).
+const (
+	keyStatus    = "status"
+	keyResult    = "result"
+	keyTraceback = "traceback"
+	keyChildren  = "children"
+	keyDateDone  = "date_done"
+	keyTaskID    = "task_id"
+	keyGroupID   = "group_id"
+	keyName      = "name"
+	keyWorker    = "worker"
+	keyQueue     = "queue"
+)
+
+var (
+	extendedKeys = newKeySet(keyName, keyArgs, keyKwargs, keyWorker, keyRetries, keyQueue)
+	resultKeys   = newKeySet(keyStatus, keyResult, keyTraceback, keyChildren, keyDateDone, keyTaskID,
+		keyGroupID, keyParentID, keyName, keyArgs, keyKwargs, keyWorker, keyRetries, keyQueue)
+)
+
+// compressedMarker is in front of a compressed result, with the MIME type and
+// another zero byte after it (celery 5.7, backends/base.py).
+const compressedMarker = "\x00celery-compressed\x00"
+
+// DecodeResult decodes the value of a celery-task-meta key. It refuses what
+// Python's AsyncResult cannot read: what is no JSON object, no status, no
+// result. The error is a *DecodeError, or an *UnsupportedError that names a
+// compression.
+func DecodeResult(b []byte) (*ResultMeta, error) {
+	return DecodeResultLimits(b, Limits{})
+}
+
+// DecodeResultLimits is DecodeResult with limits of the caller's.
+func DecodeResultLimits(b []byte, lim Limits) (*ResultMeta, error) {
+	b, compression, err := decompressResult(b, lim)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := Inspect(b, lim.JSON)
+	if err == nil && facts.Kind != KindObject {
+		err = errKind(KindObject, facts.Kind)
+	}
+	if err != nil {
+		return nil, decodeError(PartResult, err)
+	}
+	members, err := Raw(b).Object()
+	if err != nil {
+		return nil, decodeError(PartResult, err)
+	}
+	m, err := resultOf(members.merged())
+	if err != nil {
+		return nil, err
+	}
+	m.Compression = compression
+	return m, nil
+}
+
+func decompressResult(b []byte, lim Limits) (plain []byte, compression string, err error) {
+	rest, isCompressed := bytes.CutPrefix(b, []byte(compressedMarker))
+	if !isCompressed {
+		return b, "", nil
+	}
+	name, data, found := bytes.Cut(rest, []byte{0})
+	if !found {
+		return nil, "", &DecodeError{Part: PartResult, Field: keyCompression, Offset: -1, Err: ErrMissing}
+	}
+	plain, err = decompress(string(name), data, lim.withDefaults().MaxDecompressed)
+	if _, unsupported := errors.AsType[*UnsupportedError](err); err != nil && !unsupported {
+		err = decodeError(PartResult, err)
+	}
+	return plain, CompressionZlib, err
+}
+
+func resultOf(members Members) (*ResultMeta, error) {
+	r := fieldReader{part: PartResult, members: members}
+	m := &ResultMeta{
+		Status:    r.needText(keyStatus),
+		Result:    r.raw(keyResult),
+		Traceback: r.text(keyTraceback),
+		Children:  r.raw(keyChildren),
+		TaskID:    r.text(keyTaskID),
+		GroupID:   r.text(keyGroupID),
+		ParentID:  r.text(keyParentID),
+		Extra:     resultKeys.rest(members),
+		wire:      members,
+	}
+	if _, there := members.Get(keyResult); !there {
+		r.fail(keyResult, ErrMissing)
+	}
+	if done, _ := r.time(keyDateDone); done != nil {
+		m.DateDone = *done
+	}
+	for _, member := range members {
+		if extendedKeys[member.Key] {
+			m.Extended = r.extended()
+			break
+		}
+	}
+	return m, r.err
+}
+
+func (r *fieldReader) extended() *ResultExtended {
+	return &ResultExtended{
+		Name:    r.text(keyName),
+		Args:    r.raw(keyArgs),
+		Kwargs:  r.raw(keyKwargs),
+		Worker:  r.text(keyWorker),
+		Retries: r.optionalInt(keyRetries),
+		Queue:   r.text(keyQueue),
+	}
+}
+
+// Append appends the meta as Celery writes it, compressed when Compression says
+// so. The error is an *EncodeError or an *UnsupportedError.
+func (m *ResultMeta) Append(dst []byte) ([]byte, error) {
+	members, err := m.merged()
+	if err != nil || m.Compression == "" {
+		if err != nil {
+			return dst, err
+		}
+		return members.Append(dst), nil
+	}
+	data, err := compress(m.Compression, members.Append(nil))
+	if err != nil {
+		return dst, err
+	}
+	dst = append(append(dst, compressedMarker...), CompressionZlib...)
+	return append(append(dst, 0), data...), nil
+}
+
+func (m *ResultMeta) merged() (Members, error) {
+	now, err := m.fields()
+	if err != nil {
+		return nil, err
+	}
+	if m.wire == nil {
+		return now.members(), nil
+	}
+	was, err := resultOf(m.wire)
+	if err != nil {
+		return nil, err
+	}
+	orig, err := was.fields()
+	if err != nil {
+		return nil, err
+	}
+	return mergeFields(m.wire, orig, now), nil
+}
+
+func (m *ResultMeta) fields() (*fieldSet, error) {
+	if m.Status == "" {
+		return nil, &EncodeError{Path: keyStatus, Err: ErrMissing}
+	}
+	f := &fieldSet{}
+	f.text(keyStatus, m.Status)
+	f.raw(keyResult, m.Result)
+	f.textOrNull(keyTraceback, m.Traceback)
+	f.rawOr(keyChildren, m.Children, "[]")
+	done := &m.DateDone
+	if done.IsZero() {
+		done = nil
+	}
+	if err := f.timeOrNull(keyDateDone, done); err != nil {
+		return nil, err
+	}
+	if m.GroupID != "" {
+		f.text(keyGroupID, m.GroupID)
+	}
+	if m.ParentID != "" {
+		f.text(keyParentID, m.ParentID)
+	}
+	if x := m.Extended; x != nil {
+		f.textOrNull(keyName, x.Name)
+		f.raw(keyArgs, x.Args)
+		f.raw(keyKwargs, x.Kwargs)
+		f.textOrNull(keyWorker, x.Worker)
+		f.intOrNull(keyRetries, x.Retries)
+		f.textOrNull(keyQueue, x.Queue)
+	}
+	if err := f.extra(PartResult, m.Extra, resultKeys); err != nil {
+		return nil, err
+	}
+	f.text(keyTaskID, m.TaskID)
+	return f, m.checkJSON()
+}
+
+func (m *ResultMeta) checkJSON() error {
+	for _, part := range []struct {
+		path  string
+		value Raw
+	}{{keyResult, m.Result}, {keyChildren, m.Children}} {
+		if len(part.value) == 0 {
+			continue
+		}
+		if err := CheckJSON(part.value, JSONLimits{MaxDepth: DefaultMaxDepth - 1}); err != nil {
+			return &EncodeError{Path: part.path, Err: err}
+		}
+	}
+	return nil
 }

@@ -1,6 +1,10 @@
 package celeryproto
 
-import "time"
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
 
 // Task is one call of a task: a message of protocol 1 or 2.
 //
@@ -13,24 +17,24 @@ type Task struct {
 
 	Name     string // the registered name, "demo.add"
 	ID       string // a UUID by custom, any text by rule
-	RootID   string // first task of the workflow; "" is written as ID
+	RootID   string // first task of the workflow; "" in a new Task is written as ID
 	ParentID string // task that sent this one; "" for none
 	GroupID  string // "" for none
 	// GroupIndex is the position in the group, nil for none.
 	GroupIndex *int
 	// Retries counts the retries so far.
 	Retries int
-	// ETA is when to run, nil for now. A naive text is read as UTC.
+	// ETA is when to run, nil for now. A text without offset is read as UTC.
 	ETA *time.Time
 	// Expires is when to drop the call, nil for never.
 	Expires *time.Time
-	// NaiveIsLocal says that a naive ETA or Expires was meant in the
-	// application's timezone: protocol 1 with "utc": false.
+	// NaiveIsLocal says that ETA and Expires came without offset in a message
+	// of protocol 1 with "utc": false: they mean the application's timezone.
 	NaiveIsLocal bool
 	// TimeLimit is the hard and the soft limit in seconds, nil for the worker's.
 	TimeLimit [2]*float64
 
-	Lang   string // language of the producer; "" is written as LangGo
+	Lang   string // language of the producer; "" in a new Task is written as LangGo
 	Shadow string // name for logs instead of Name; "" for none
 	Origin string // "gen<pid>@<hostname>" of the producer
 	// ArgsRepr and KwargsRepr are for logs and events; "" in a new Task is
@@ -40,13 +44,17 @@ type Task struct {
 	IgnoreResult *bool
 	// ReplacedTaskNesting counts Task.replace.
 	ReplacedTaskNesting int
-	// StampedHeaders is an array of names, Stamps an object with their values.
+	// StampedHeaders is an array of names (nil is null), Stamps an object with
+	// their values (nil is {}).
 	StampedHeaders, Stamps Raw
 	// Compression of the body: "" or CompressionZlib.
 	Compression string
-	// ExtraHeaders are the headers that Celery does not write itself.
+	// Redelivered is set when the message was restored or requeued. It stands
+	// in the headers and in the delivery information; this one counts.
+	Redelivered bool
+	// ExtraHeaders are the headers that this package does not know, in wire order.
 	ExtraHeaders Members
-	// ExtraBody are unknown members of a protocol 1 body.
+	// ExtraBody are the same of a protocol 1 body.
 	ExtraBody Members
 
 	// Args is a JSON array, Kwargs a JSON object; nil for empty.
@@ -57,18 +65,52 @@ type Task struct {
 	// Properties of the envelope: address, priority, delivery tag.
 	Properties Properties
 
-	src *taskSource
+	src    *Envelope // what the task was decoded from, nil for a new one
+	limits Limits    // with which it was
+	hybrid bool      // headers of protocol 2, body of protocol 1
 }
 
-// Embed is what follows a call. Each field is the JSON text of signatures,
-// carried untouched; nil is null.
-type Embed struct {
-	Callbacks Raw // array of signatures applied with the result
-	Errbacks  Raw // array of signatures called on failure
-	Chain     Raw // array of signatures, the next one last
-	Chord     Raw // signature of the chord's body
-	// Extra are the members that this package does not know, in wire order.
-	Extra Members
-
-	wire Raw
+// NewTask is a call with a fresh ID. args must encode to a JSON array and
+// kwargs to an object; nil is empty. The queue is still to be set (SetQueue).
+func NewTask(name string, args, kwargs any) (*Task, error) {
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return nil, err
+	}
+	t := &Task{Name: name, ID: id.String()}
+	if t.Args, err = encodeAs(KindArray, "args", args); err != nil {
+		return nil, err
+	}
+	if t.Kwargs, err = encodeAs(KindObject, "kwargs", kwargs); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
+
+// encodeAs encodes a value that must become one kind of JSON, nil for nil.
+func encodeAs(kind Kind, path string, v any) (Raw, error) {
+	if v == nil {
+		return nil, nil
+	}
+	r, err := EncodeValue(v)
+	if err != nil {
+		return nil, within(path, err)
+	}
+	switch got := r.Kind(); got {
+	case kind:
+		return r, nil
+	case KindNull:
+		return nil, nil
+	default:
+		return nil, &EncodeError{Path: path, Err: errKind(kind, got)}
+	}
+}
+
+// SetQueue addresses the task to a queue by the anonymous exchange.
+func (t *Task) SetQueue(queue string) {
+	t.Properties.DeliveryInfo.Exchange = ""
+	t.Properties.DeliveryInfo.RoutingKey = queue
+}
+
+// Queue is the routing key, which is the queue's name for the anonymous exchange.
+func (t *Task) Queue() string { return t.Properties.DeliveryInfo.RoutingKey }

@@ -1,0 +1,177 @@
+package celeryproto
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// fieldReader reads the fields of a decoded object and keeps the first fault.
+// Absent and null are the same to it.
+type fieldReader struct {
+	part    string
+	prefix  string // in front of the key in DecodeError.Field
+	members Members
+	err     error
+}
+
+func (r *fieldReader) fail(key string, err error) {
+	if r.err == nil {
+		r.err = &DecodeError{Part: r.part, Field: r.prefix + key, Offset: -1, Err: err}
+	}
+}
+
+// raw is the value of a key, nil when absent or null.
+func (r *fieldReader) raw(key string) Raw {
+	value, _ := r.members.Get(key)
+	if value.IsNull() {
+		return nil
+	}
+	return value
+}
+
+func (r *fieldReader) text(key string) string {
+	value := r.raw(key)
+	if value == nil {
+		return ""
+	}
+	s, err := value.Text()
+	if err != nil {
+		r.fail(key, err)
+	}
+	return s
+}
+
+// needText is text that may not be absent, null or empty.
+func (r *fieldReader) needText(key string) string {
+	s := r.text(key)
+	if s != "" {
+		return s
+	}
+	switch value, there := r.members.Get(key); {
+	case !there:
+		r.fail(key, ErrMissing)
+	case value.IsNull():
+		r.fail(key, errKind(KindString, KindNull))
+	default:
+		r.fail(key, errors.New("empty"))
+	}
+	return ""
+}
+
+// object is the value of a key that may be absent, null or an object.
+func (r *fieldReader) object(key string) Members {
+	value := r.raw(key)
+	if value == nil {
+		return nil
+	}
+	members, err := value.Object()
+	if err != nil {
+		r.fail(key, err)
+	}
+	return members.merged()
+}
+
+func (r *fieldReader) ofKind(key string, kind Kind) Raw {
+	value := r.raw(key)
+	if value != nil && value.Kind() != kind {
+		r.fail(key, errKind(kind, value.Kind()))
+		return nil
+	}
+	return value
+}
+
+// int is a number, or a text with one, as Python workers take it.
+func (r *fieldReader) int(key string) int {
+	if n := r.optionalInt(key); n != nil {
+		return *n
+	}
+	return 0
+}
+
+func (r *fieldReader) optionalInt(key string) *int {
+	value := r.raw(key)
+	if value == nil {
+		return nil
+	}
+	n, err := lenientInt(value)
+	if err != nil {
+		r.fail(key, err)
+		return nil
+	}
+	return &n
+}
+
+func lenientInt(value Raw) (int, error) {
+	text := string(value)
+	switch value.Kind() {
+	case KindString:
+		s, err := value.Text()
+		if err != nil {
+			return 0, err
+		}
+		text = strings.TrimSpace(s)
+	case KindNumber:
+	default:
+		return 0, errKind(KindNumber, value.Kind())
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return 0, errors.New("not an integer of 32 bits")
+	}
+	return int(n), nil
+}
+
+func (r *fieldReader) optionalBool(key string) *bool {
+	value := r.raw(key)
+	if value == nil {
+		return nil
+	}
+	v, err := value.Bool()
+	if err != nil {
+		r.fail(key, err)
+		return nil
+	}
+	return &v
+}
+
+// timeLimit reads "timelimit": null, or the hard and the soft limit.
+func (r *fieldReader) timeLimit(key string) (limits [2]*float64) {
+	value := r.raw(key)
+	if value == nil {
+		return limits
+	}
+	elements, err := value.Array()
+	if err == nil && len(elements) != len(limits) {
+		err = errors.New("expected two elements, got " + strconv.Itoa(len(elements)))
+	}
+	if err != nil {
+		r.fail(key, err)
+		return limits
+	}
+	for i, element := range elements {
+		if element.IsNull() {
+			continue
+		}
+		seconds, err := element.seconds()
+		if err != nil {
+			r.fail(key+"["+strconv.Itoa(i)+"]", err)
+			continue
+		}
+		limits[i] = &seconds
+	}
+	return limits
+}
+
+// seconds is a finite number as a float.
+func (r Raw) seconds() (float64, error) {
+	if r.Kind() != KindNumber {
+		return 0, errKind(KindNumber, r.Kind())
+	}
+	f, err := strconv.ParseFloat(string(r), 64)
+	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+		return 0, errors.New("not a finite number")
+	}
+	return f, nil
+}

@@ -1,0 +1,86 @@
+package redisbroker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Broker is one Redis database used as Celery's broker. It is safe for concurrent use.
+type Broker struct {
+	opts   Options
+	keys   keyspace
+	logger *slog.Logger
+	obs    *Observer
+
+	// client runs everything that does not block. It never retries by itself: each caller knows what may be sent twice.
+	client *redis.Client
+	// dial is what further clients of this broker are made from.
+	dial redis.Options
+	// connects counts the connections of client made so far. A new one may mean a new, empty Redis.
+	connects atomic.Int64
+
+	boundMu sync.Mutex
+	bound   map[string]int64 // queue → connects when its binding was written
+}
+
+// Open checks the options and prepares a broker. It does not connect: Redis may be away at start.
+func Open(opts Options) (*Broker, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	e, err := parseURL(opts.URL, brokerURL)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range e.warnings {
+		opts.Logger.Warn("redisbroker: " + w)
+	}
+	b := &Broker{opts: opts, keys: opts.keys(), logger: opts.Logger, obs: &opts.Observer, bound: make(map[string]int64)}
+	if b.dial, err = e.dialOptions(opts.TransportOptions); err != nil {
+		return nil, err
+	}
+	main := b.dial
+	main.OnConnect = func(context.Context, *redis.Conn) error {
+		b.connects.Add(1)
+		return nil
+	}
+	b.client = redis.NewClient(&main)
+	return b, nil
+}
+
+// dialOptions are the go-redis options for an endpoint. RESP2 is enough for everything here and works with every server.
+func (e *endpoint) dialOptions(t TransportOptions) (redis.Options, error) {
+	o := redis.Options{
+		Network: e.network, Addr: e.addr, Username: e.username, Password: e.password, DB: e.db,
+		Protocol: 2, DisableIdentity: true, ClientName: t.ClientName,
+		MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true,
+		DialTimeout: t.SocketConnectTimeout, ReadTimeout: t.SocketTimeout, WriteTimeout: t.SocketTimeout,
+		PoolSize: t.MaxConnections,
+	}
+	if e.tls != nil {
+		cfg, err := e.tls.config()
+		if err != nil {
+			return o, err
+		}
+		o.TLSConfig = cfg
+	}
+	return o, nil
+}
+
+// Ping asks Redis for a sign of life.
+func (b *Broker) Ping(ctx context.Context) error {
+	return opError("ping", b.client.Ping(ctx).Err())
+}
+
+// Close closes the connections. Publishers and consumers must have stopped.
+func (b *Broker) Close() error {
+	return opError("close", b.client.Close())
+}
+
+// VisibilityTimeout is the one in effect.
+func (b *Broker) VisibilityTimeout() int64 { return int64(b.opts.VisibilityTimeout) }

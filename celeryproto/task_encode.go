@@ -1,0 +1,182 @@
+package celeryproto
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+
+	"github.com/google/uuid"
+)
+
+var errNotFinite = errors.New("not a finite number")
+
+// Envelope is the message for the task. A new task gets Python's full set of
+// headers and a fresh delivery tag unless it has one; a decoded one keeps the
+// form of what was not changed. The error is an *EncodeError or an
+// *UnsupportedError.
+func (t *Task) Envelope() (*Envelope, error) {
+	if err := t.validate(); err != nil {
+		return nil, err
+	}
+	e := &Envelope{
+		ContentType:     ContentTypeJSON,
+		ContentEncoding: EncodingUTF8,
+		Properties:      t.Properties,
+	}
+	e.Properties.DeliveryInfo.Redelivered = t.Redelivered
+	if t.src != nil {
+		e.ContentEncoding, e.Extra, e.wire = t.src.ContentEncoding, t.src.Extra, t.src.wire
+	} else {
+		e.Properties.CorrelationID = cmp.Or(e.Properties.CorrelationID, t.ID)
+	}
+	if e.Properties.DeliveryTag == "" {
+		tag, err := uuid.NewRandom()
+		if err != nil {
+			return nil, err
+		}
+		e.Properties.DeliveryTag = tag.String()
+	}
+	return e, t.fill(e)
+}
+
+// Append appends the whole envelope as kombu writes it.
+func (t *Task) Append(dst []byte) ([]byte, error) {
+	e, err := t.Envelope()
+	if err != nil {
+		return dst, err
+	}
+	return e.Append(dst)
+}
+
+func (t *Task) validate() error {
+	fault := func(path string, err error) error { return &EncodeError{Path: path, Err: err} }
+	switch {
+	case t.Name == "":
+		return fault("task", ErrMissing)
+	case t.ID == "":
+		return fault("id", ErrMissing)
+	case t.Properties.DeliveryInfo.RoutingKey == "" && t.Properties.DeliveryInfo.Exchange == "" && t.src == nil:
+		return fault("properties.delivery_info.routing_key", ErrMissing)
+	case t.Protocol < 0 || t.Protocol > 2:
+		return fault("protocol", errors.New("neither 1 nor 2"))
+	case t.Protocol == 1 && !t.Embed.Chain.IsNull():
+		return fault("embed.chain", errors.New("protocol 1 has no chain"))
+	}
+	if t.Compression != "" {
+		if err := checkCompression(t.Compression); err != nil {
+			return err
+		}
+	}
+	return t.validateJSON()
+}
+
+// validateJSON checks the parts that are already encoded: their kind, and that
+// they are JSON no deeper than a reader takes them inside of the message.
+func (t *Task) validateJSON() error {
+	inEmbed := 2 // the body's array and the embed's object
+	if t.protocol() == 1 {
+		inEmbed = 1
+	}
+	for _, part := range []struct {
+		path  string
+		value Raw
+		kind  Kind // KindInvalid for any
+		depth int  // of what is around it
+	}{
+		{"args", t.Args, KindArray, 1},
+		{"kwargs", t.Kwargs, KindObject, 1},
+		{"embed.callbacks", t.Embed.Callbacks, KindInvalid, inEmbed},
+		{"embed.errbacks", t.Embed.Errbacks, KindInvalid, inEmbed},
+		{"embed.chain", t.Embed.Chain, KindInvalid, inEmbed},
+		{"embed.chord", t.Embed.Chord, KindInvalid, inEmbed},
+		{"stamped_headers", t.StampedHeaders, KindArray, 2},
+		{"stamps", t.Stamps, KindObject, 2},
+	} {
+		if len(part.value) == 0 {
+			continue
+		}
+		lim := t.limits.JSON.withDefaults()
+		lim.MaxDepth = max(1, lim.MaxDepth-part.depth)
+		facts, err := Inspect(part.value, lim)
+		if err == nil && part.kind != KindInvalid && facts.Kind != part.kind {
+			err = errKind(part.kind, facts.Kind)
+		}
+		if err != nil {
+			return &EncodeError{Path: part.path, Err: err}
+		}
+	}
+	return nil
+}
+
+// fill writes headers and body, those of a decoded task only where they changed.
+func (t *Task) fill(e *Envelope) error {
+	now, err := t.encode()
+	if err != nil {
+		return err
+	}
+	if t.src == nil {
+		e.Headers = now.headers.members()
+		return e.setPayload(now.body, t.Compression)
+	}
+	was, err := DecodeTaskLimits(t.src, t.limits)
+	if err != nil {
+		return err
+	}
+	orig, err := was.encode()
+	if err != nil {
+		return err
+	}
+	sameForm := was.protocol() == t.protocol()
+	sameBody := sameForm && bytes.Equal(orig.body, now.body) &&
+		t.Compression == was.Compression && e.Properties.BodyEncoding == t.src.Properties.BodyEncoding
+	if sameBody {
+		e.Body, e.BodyIsBytes = t.src.Body, t.src.BodyIsBytes
+		e.Headers = mergeFields(t.src.Headers, orig.headers, now.headers)
+		return nil
+	}
+	if sameForm && !t.hybrid {
+		e.Headers = mergeFields(t.src.Headers, orig.headers, now.headers)
+	} else {
+		// A new body lacks what the headers did not say: say it all.
+		e.Headers = now.headers.members()
+	}
+	return e.setPayload(now.body, t.Compression)
+}
+
+func (t *Task) protocol() int { return cmp.Or(t.Protocol, 2) }
+
+// encodedTask are the two parts of a message that a task makes.
+type encodedTask struct {
+	headers *fieldSet
+	body    []byte
+}
+
+func (t *Task) encode() (encodedTask, error) {
+	var enc encodedTask
+	var err error
+	if t.protocol() == 1 {
+		if enc.headers, err = t.headerFieldsV1(); err == nil {
+			enc.body, err = t.bodyV1(nil)
+		}
+		return enc, err
+	}
+	if enc.headers, err = t.headerFields(); err == nil {
+		enc.body, err = t.bodyV2(nil)
+	}
+	return enc, err
+}
+
+// bodyV2 is the body of protocol 2: [args, kwargs, embed].
+func (t *Task) bodyV2(dst []byte) ([]byte, error) {
+	embed, err := t.Embed.fields()
+	if err != nil {
+		return dst, err
+	}
+	dst = append(dst, '[')
+	dst = append(dst, t.args()...)
+	dst = append(dst, ", "...)
+	dst = append(dst, t.kwargs()...)
+	dst = append(dst, ", "...)
+	dst = embed.members().Append(dst)
+	return append(dst, ']'), nil
+}
