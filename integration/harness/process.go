@@ -49,7 +49,6 @@ type Process struct {
 	exitErr     error
 
 	stopOnce sync.Once
-	stopErr  error
 }
 
 // Start starts a program and returns when it is ready. It runs until [Process.Stop] or [Lab.Close].
@@ -120,8 +119,9 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
-// Stop sends SIGTERM, waits, and kills what is left of the process group. It reports a program that did not obey in time.
-func (p *Process) Stop() error {
+// Stop sends SIGTERM, waits, and kills what is left of the process group. The first call reports a program that did not obey in
+// time; later ones do nothing.
+func (p *Process) Stop() (err error) {
 	p.stopOnce.Do(func() {
 		_ = p.SignalGroup(syscall.SIGCONT) // a paused process cannot obey
 		_ = p.Signal(syscall.SIGTERM)
@@ -130,11 +130,11 @@ func (p *Process) Stop() error {
 		select {
 		case <-p.exitC:
 		case <-timer.C:
-			p.stopErr = fmt.Errorf("harness: %s did not stop within %s", p.Name, p.stopTimeout)
+			err = fmt.Errorf("harness: %s did not stop within %s", p.Name, p.stopTimeout)
 		}
 		p.end()
 	})
-	return p.stopErr
+	return err
 }
 
 // Kill kills the process group at once, as the kernel or an operator would.
