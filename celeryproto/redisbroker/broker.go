@@ -2,9 +2,12 @@ package redisbroker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -83,4 +86,19 @@ func (b *Broker) Close() error {
 }
 
 // VisibilityTimeout is the one in effect.
-func (b *Broker) VisibilityTimeout() int64 { return int64(b.opts.VisibilityTimeout) }
+func (b *Broker) VisibilityTimeout() time.Duration { return b.opts.VisibilityTimeout }
+
+// DeadLetterKey is the list that Delivery.DeadLetter pushes to for a queue, newest first.
+func (b *Broker) DeadLetterKey(queue string) string { return b.keys.dead(queue) }
+
+// opError names the operation, once, at the package's boundary.
+func opError(operation string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, redis.ErrClosed):
+		return ErrClosed
+	default:
+		return fmt.Errorf("redisbroker: %s: %w", operation, err)
+	}
+}

@@ -1,0 +1,156 @@
+-- take: move up to n messages from their queues to the unacked set in one step.
+--
+-- KEYS[1] unacked hash        KEYS[2] unacked_index sorted set
+-- KEYS[3] held hash           KEYS[4] held_index sorted set     (own: elements that kombu could not restore)
+-- KEYS[5] take record (own)   KEYS[6..] queue keys: for each priority step ascending, each queue of the cycle
+-- ARGV[1] n; 0 only repeats an earlier reply
+-- ARGV[2] number of this take. The same number as in the record: that reply is given again, as far as still unacked
+-- ARGV[3] seconds to keep the record
+-- ARGV[4] 1: round robin (after a message its queue moves to the end of the cycle), 0: fixed order
+-- ARGV[5] prefix of generated delivery tags, unique for each take
+-- ARGV[6..] the names of the queues as JSON strings, in the order of the cycle
+--
+-- Returns a flat list, five values for each message in the order taken: index of its queue key from 0, delivery tag,
+-- score, 1 when it is in held instead of unacked, the raw message.
+-- Errors: as the commands give them, with nothing taken.
+local unacked, index, held, held_index, record = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local n, take = tonumber(ARGV[1]), ARGV[2]
+local queues = #ARGV - 5
+local out, log = {}, {}
+
+-- A key of the wrong type must fail here, before anything is popped.
+redis.call('HLEN', unacked)
+redis.call('ZCARD', index)
+redis.call('HLEN', held)
+redis.call('ZCARD', held_index)
+
+local function add(key, tag, score, is_held, raw)
+  local i = #out
+  out[i + 1], out[i + 2], out[i + 3], out[i + 4], out[i + 5] = key, tag, score, is_held, raw
+end
+
+local last = redis.call('GET', record)
+if last then
+  last = cmsgpack.unpack(last)
+  if last[1] == take then
+    for i = 2, #last, 5 do
+      local key, tag, score, is_held, from = last[i], last[i + 1], last[i + 2], last[i + 3], last[i + 4]
+      local entry = redis.call('HGET', is_held == 1 and held or unacked, tag)
+      local current = redis.call('ZSCORE', is_held == 1 and held_index or index, tag)
+      if entry and current and tonumber(current) == tonumber(score) then
+        add(key, tag, score, is_held, string.sub(entry, from[1], from[2]))
+      end
+    end
+    return out
+  end
+end
+if n == 0 then
+  return out
+end
+
+local function json_string(s)
+  return (string.gsub(cjson.encode(s), '\\/', '/')) -- Python does not escape the slash
+end
+
+local time = redis.call('TIME')
+local sec, usec = tonumber(time[1]), tonumber(time[2])
+
+-- keep records raw, popped from queue key k, as taken.
+local function keep(k, raw)
+  local nth = #out / 5
+  local at = usec + nth -- distinct scores keep the order
+  local score = string.format('%d.%06d', sec + math.floor(at / 1000000), at % 1000000)
+  local name = ARGV[6 + (k - 1) % queues]
+  local tag = ARGV[5] .. nth
+  local ok, msg = pcall(cjson.decode, raw)
+  if ok and type(msg) == 'table' and string.find(raw, '^%s*{') then
+    local exchange, routing_key = '""', name
+    local props = msg['properties']
+    if type(props) == 'table' then
+      local own = props['delivery_tag']
+      -- A tag in use belongs to a copy of this message that somebody else holds: its record must not be replaced.
+      if type(own) == 'string' and own ~= '' and redis.call('HEXISTS', unacked, own) == 0 then
+        tag = own
+      end
+      local info = props['delivery_info']
+      if type(info) == 'table' and type(info['exchange']) == 'string' and type(info['routing_key']) == 'string' then
+        exchange, routing_key = json_string(info['exchange']), json_string(info['routing_key'])
+      end
+    end
+    redis.call('ZADD', index, score, tag)
+    redis.call('HSET', unacked, tag, '[' .. raw .. ', ' .. exchange .. ', ' .. routing_key .. ']')
+    log[#log + 1] = { k - 1, tag, score, 0, { 2, 1 + #raw } }
+    add(k - 1, tag, score, 0, raw)
+  else
+    redis.call('ZADD', held_index, score, tag)
+    redis.call('HSET', held, tag, name .. '\n' .. raw)
+    log[#log + 1] = { k - 1, tag, score, 1, { 2 + #name, -1 } }
+    add(k - 1, tag, score, 1, raw)
+  end
+end
+
+local failed = nil
+local empty = {}
+local function pop(k, count)
+  if empty[k] then
+    return {}
+  end
+  local reply = redis.pcall('RPOP', KEYS[5 + k], count)
+  if type(reply) == 'table' and reply.err then
+    failed = reply
+    reply = false
+  end
+  if not reply or #reply < count then
+    empty[k] = true
+  end
+  return reply or {}
+end
+
+local keys = #KEYS - 5
+if ARGV[4] == '0' or queues == 1 then
+  for k = 1, keys do
+    local left = n - #out / 5
+    if left == 0 then
+      break
+    end
+    for _, raw in ipairs(pop(k, left)) do
+      keep(k, raw)
+    end
+  end
+else
+  local cycle = {}
+  for i = 1, queues do
+    cycle[i] = i
+  end
+  local function next_message()
+    for first = 0, keys - 1, queues do
+      for i, q in ipairs(cycle) do
+        local raw = pop(first + q, 1)[1]
+        if raw then
+          table.remove(cycle, i)
+          cycle[queues] = q
+          return first + q, raw
+        end
+      end
+    end
+  end
+  while #out / 5 < n do
+    local k, raw = next_message()
+    if not k then
+      break
+    end
+    keep(k, raw)
+  end
+end
+
+if #out == 0 then
+  return failed or out
+end
+local packed = { take }
+for _, item in ipairs(log) do
+  for i = 1, 5 do
+    packed[#packed + 1] = item[i]
+  end
+end
+redis.call('SET', record, cmsgpack.pack(packed), 'EX', ARGV[3])
+return out
