@@ -3,7 +3,10 @@ package channelslayer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,12 +15,26 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+var (
+	prefixes   sync.Map // testing.TB → its number: a test may run again on the same server
+	lastPrefix atomic.Int64
+)
+
+// prefixOf is the test's own layer prefix on the shared server.
+func prefixOf(t testing.TB) string {
+	n, ok := prefixes.Load(t)
+	if !ok {
+		n, _ = prefixes.LoadOrStore(t, lastPrefix.Add(1))
+	}
+	return fmt.Sprintf("%s.%d.", t.Name(), n)
+}
+
 // open returns a layer on s, closed by Cleanup.
 func open(t testing.TB, s *redistest.Server, cfg Config) *Core {
 	t.Helper()
 	cfg.Hosts = []Host{{URL: s.URL}}
 	if cfg.Prefix == "" {
-		cfg.Prefix = t.Name()
+		cfg.Prefix = prefixOf(t)
 	}
 	l, err := Open(cfg)
 	if err != nil {
@@ -129,7 +146,7 @@ func TestLongListsOfNames(t *testing.T) {
 	t.Parallel()
 	s := redistest.Shared(t)
 	for _, n := range []int{1, 15, 16, 300, 66000} {
-		l := open(t, s, Config{Prefix: t.Name() + string(rune('a'+n%26))})
+		l := open(t, s, Config{Prefix: prefixOf(t) + string(rune('a'+n%26))})
 		c := s.Client(t)
 		add := c.Pipeline()
 		for i := range n {
@@ -270,8 +287,8 @@ func TestFlushDeletesThePrefixOnly(t *testing.T) {
 	t.Parallel()
 	s := redistest.Shared(t)
 	c := s.Client(t)
-	l := open(t, s, Config{Prefix: t.Name() + "[*]"})
-	other := open(t, s, Config{Prefix: t.Name() + "x"})
+	l := open(t, s, Config{Prefix: prefixOf(t) + "[*]"})
+	other := open(t, s, Config{Prefix: prefixOf(t) + "x"})
 	must(t, l.Send(t.Context(), "c", Message{"type": "t"}))
 	must(t, other.Send(t.Context(), "c", Message{"type": "t"}))
 	must(t, l.Flush(t.Context()))

@@ -267,11 +267,12 @@ func (r *Receiver) writeChunk(ctx context.Context, groups []string, wanted map[s
 	if err == nil {
 		return nil
 	}
-	return sortErrors(err, firsts, errs)
+	return sortErrors(err, firsts, wanted, errs)
 }
 
-// sortErrors tells a pipeline that failed as a whole from groups that Redis refused one by one (a key of another type).
-func sortErrors(whole error, firsts map[string]redis.Cmder, errs map[string]error) error {
+// sortErrors tells a pipeline that failed as a whole from groups that Redis refused one by one: a key of another type cannot be joined,
+// and there is nothing to leave.
+func sortErrors(whole error, firsts map[string]redis.Cmder, wanted map[string]*membership, errs map[string]error) error {
 	found := false
 	for g, cmd := range firsts {
 		err := cmd.Err()
@@ -281,7 +282,10 @@ func sortErrors(whole error, firsts map[string]redis.Cmder, errs map[string]erro
 		if !isWrongType(err) {
 			return whole
 		}
-		errs[g], found = err, true
+		found = true
+		if wanted[g] != nil {
+			errs[g] = err
+		}
 	}
 	if found {
 		return nil

@@ -1,7 +1,9 @@
 package layertest_test
 
 import (
-	"strings"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dfws/dfws/channelslayer"
@@ -9,9 +11,18 @@ import (
 	"github.com/dfws/dfws/internal/redistest"
 )
 
-// prefix is a layer prefix of the test's own on the shared server.
+var (
+	prefixes   sync.Map // testing.TB → its number: a test may run again on the same server
+	lastPrefix atomic.Int64
+)
+
+// prefix is the test's own layer prefix on the shared server.
 func prefix(t testing.TB) string {
-	return strings.NewReplacer("/", ".", " ", "_", "#", ".").Replace(t.Name())
+	n, ok := prefixes.Load(t)
+	if !ok {
+		n, _ = prefixes.LoadOrStore(t, lastPrefix.Add(1))
+	}
+	return fmt.Sprintf("layertest.%d.", n)
 }
 
 const capacity = 10
