@@ -1,7 +1,6 @@
 package compat
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,14 +84,14 @@ type WebSocket struct {
 type Celery struct {
 	// BrokerURL is broker_url; required.
 	BrokerURL Secret `json:"broker_url"`
-	// BrokerTransportOptions is broker_transport_options. Numbers are json.Number.
-	BrokerTransportOptions map[string]any `json:"broker_transport_options"`
+	// BrokerTransportOptions is broker_transport_options, a JSON object; empty means none.
+	BrokerTransportOptions json.RawMessage `json:"broker_transport_options"`
 	// TaskDefaultQueue is task_default_queue; default "celery".
 	TaskDefaultQueue string `json:"task_default_queue"`
 	// ResultBackend is result_backend; empty when the site keeps no results.
 	ResultBackend Secret `json:"result_backend"`
-	// ResultBackendTransportOptions is result_backend_transport_options. Numbers are json.Number.
-	ResultBackendTransportOptions map[string]any `json:"result_backend_transport_options"`
+	// ResultBackendTransportOptions is result_backend_transport_options, a JSON object; empty means none.
+	ResultBackendTransportOptions json.RawMessage `json:"result_backend_transport_options"`
 	// ResultExpires is result_expires; default one day; nil means results never expire.
 	ResultExpires *Seconds `json:"result_expires"`
 	// ResultExtended is result_extended.
@@ -136,9 +135,7 @@ func ParseSettings(b []byte) (*Settings, error) {
 		return nil, err
 	}
 	s := defaultSettings()
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.UseNumber()
-	if err := dec.Decode(s); err != nil {
+	if err := json.Unmarshal(b, s); err != nil {
 		return nil, settingsError(err)
 	}
 	if s.DFWS.RedisURL == "" {

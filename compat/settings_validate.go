@@ -2,6 +2,7 @@ package compat
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -69,6 +70,8 @@ func (c *Celery) check(f *faults) {
 	if c.BrokerURL == "" {
 		f.addf("celery.broker_url", "missing")
 	}
+	c.BrokerTransportOptions = object(f, "celery.broker_transport_options", c.BrokerTransportOptions)
+	c.ResultBackendTransportOptions = object(f, "celery.result_backend_transport_options", c.ResultBackendTransportOptions)
 	required(f, "celery.task_default_queue", c.TaskDefaultQueue)
 	if c.ResultExpires != nil && *c.ResultExpires < 0 {
 		f.addf("celery.result_expires", "is negative")
@@ -127,4 +130,15 @@ func required(f *faults, setting, value string) {
 	if value == "" {
 		f.addf(setting, "missing")
 	}
+}
+
+// object notes options that are no JSON object, and returns none for null.
+func object(f *faults, setting string, options json.RawMessage) json.RawMessage {
+	switch text := string(options); {
+	case text == "" || text == "null":
+		return nil
+	case text[0] != '{':
+		f.addf(setting, "not an object")
+	}
+	return options
 }

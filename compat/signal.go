@@ -44,6 +44,19 @@ func (c *SignalCall) AppendArgs(dst []byte) []byte {
 	} else {
 		dst = append(dst, c.Window...)
 	}
+	return c.appendRest(dst)
+}
+
+// AppendArgsFor is AppendArgs with the window info of w instead of Window.
+func (c *SignalCall) AppendArgsFor(dst []byte, w *WindowInfo) []byte {
+	dst = append(dst, '[')
+	dst = celeryproto.AppendString(dst, c.Signal)
+	dst = append(dst, ", "...)
+	return c.appendRest(w.AppendJSON(dst))
+}
+
+// appendRest appends what follows the window info.
+func (c *SignalCall) appendRest(dst []byte) []byte {
 	dst = append(dst, ", "...)
 	if len(c.Opts) == 0 {
 		dst = append(dst, emptyObject...)
