@@ -55,15 +55,20 @@ func Unsign(signed string, keys ...Key) (string, error) {
 	if at < 0 {
 		return "", ErrBadSignature
 	}
-	value, signature := signed[:at], []byte(signed[at+1:])
-	for i := range keys {
-		mac := hmac.New(sha256.New, keys[i][:])
-		mac.Write([]byte(value))
-		if hmac.Equal(signature, base64.RawURLEncoding.AppendEncode(nil, mac.Sum(nil))) {
+	value, given := signed[:at], signed[at+1:]
+	for _, key := range keys {
+		if hmac.Equal([]byte(given), []byte(signature(key, value))) {
 			return value, nil
 		}
 	}
 	return "", ErrBadSignature
+}
+
+// signature is Signer.signature: base64url without padding of the HMAC.
+func signature(key Key, value string) string {
+	mac := hmac.New(sha256.New, key[:])
+	mac.Write([]byte(value))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
 // UnsignAt verifies a value of TimestampSigner and returns it with the time of its signature. It does not judge the time.
