@@ -1,0 +1,323 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+)
+
+// ConsumerConfig of a Consumer.
+type ConsumerConfig struct {
+	// Queues to consume, in the order of Celery's -Q; at least one.
+	Queues []string
+	// Prefetch is the most deliveries held at a time; at least 1. Celery: concurrency × worker_prefetch_multiplier.
+	Prefetch int
+	// MaxBatch is the most messages taken in one round trip; 256 when 0.
+	MaxBatch int
+	// MaxDelayed is how many deliveries waiting for Requeue's delay do not count as held; 1,000 when 0, none when negative.
+	MaxDelayed int
+	// DrainTimeout is how long Run waits, after its context has ended, for deliveries to be settled before it restores
+	// them; 0: not at all.
+	DrainTimeout time.Duration
+	// SkipRestore switches the restore of other workers' overdue deliveries off.
+	SkipRestore bool
+}
+
+const (
+	defaultTakeBatch  = 256
+	defaultMaxDelayed = 1000
+	// stopTimeout bounds what Run does with Redis at the end.
+	stopTimeout = 5 * time.Second
+)
+
+func (c ConsumerConfig) withDefaults() ConsumerConfig {
+	setDefault(&c.MaxBatch, defaultTakeBatch)
+	setDefault(&c.MaxDelayed, defaultMaxDelayed)
+	c.MaxDelayed = max(c.MaxDelayed, 0)
+	c.Queues = slices.Clone(c.Queues)
+	return c
+}
+
+func (c ConsumerConfig) validate() error {
+	var errs []error
+	if len(c.Queues) == 0 {
+		errs = append(errs, errors.New("redisbroker: Queues: none"))
+	}
+	for i, q := range c.Queues {
+		if q == "" || slices.Contains(c.Queues[:i], q) {
+			errs = append(errs, fmt.Errorf("redisbroker: Queues: %q is empty or there twice", q))
+		}
+	}
+	if c.Prefetch < 1 {
+		errs = append(errs, errors.New("redisbroker: Prefetch: must be at least 1"))
+	}
+	if c.MaxBatch < 0 || c.DrainTimeout < 0 {
+		errs = append(errs, errors.New("redisbroker: MaxBatch, DrainTimeout: must not be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+// Consumer takes deliveries from queues. See the package comment for its guarantees.
+type Consumer struct {
+	b       *Broker
+	cfg     ConsumerConfig
+	id      string
+	settler *settler
+	delayed delayQueue
+	running atomic.Bool
+
+	wakeC chan struct{} // anybody sends, the take loop receives; capacity 1: the loop looks at everything when it wakes
+
+	mu       sync.Mutex
+	held     map[*Delivery]struct{} // taken and not ended
+	prefetch int
+	emptyC   chan struct{} // closed by whoever ends the last held delivery while Run drains; else nil
+
+	// Only the take loop uses these.
+	cycle   []string
+	take    int64 // number of the current take
+	taken   int64 // deliveries so far
+	unclear bool  // the reply to the current take was lost
+}
+
+// NewConsumer checks the configuration and prepares a consumer.
+func (b *Broker) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	c := &Consumer{
+		b: b, cfg: cfg, id: uuid.NewString(), wakeC: make(chan struct{}, 1),
+		held: make(map[*Delivery]struct{}), prefetch: cfg.Prefetch, cycle: cfg.Queues,
+	}
+	if b.opts.QueueOrderStrategy == OrderSorted {
+		slices.Sort(c.cycle)
+	}
+	c.settler = newSettler(b, c.finish)
+	c.delayed.init()
+	return c, nil
+}
+
+// Held is the number of deliveries taken and not settled, those waiting for Requeue's delay included.
+func (c *Consumer) Held() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.held)
+}
+
+// AddPrefetch changes how many deliveries may be held. Celery adds one for each task that waits for its ETA.
+func (c *Consumer) AddPrefetch(n int) {
+	c.mu.Lock()
+	c.prefetch += n
+	c.mu.Unlock()
+	c.wake()
+}
+
+// Run takes deliveries and gives each to handle, one after the other in the order taken; handle should hand it over and
+// return, since nothing is taken meanwhile. It goes on through any outage of Redis.
+//
+// When ctx ends, Run takes nothing more, waits up to DrainTimeout for what is held to be settled, and restores the rest to
+// the head of its queues, newest first. It returns nil when nothing was left behind. A Consumer runs once.
+func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
+	if !c.running.CompareAndSwap(false, true) {
+		return errors.New("redisbroker: consumer: Run called twice")
+	}
+	var wg, settling sync.WaitGroup
+	settleCtx, stopSettling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSettling()
+	settling.Go(func() { c.settler.run(settleCtx) })
+	settling.Go(func() { c.runDelays(settleCtx) })
+	settling.Go(func() { c.runRefresh(settleCtx) })
+	if !c.cfg.SkipRestore {
+		wg.Go(func() { c.runRestore(ctx) })
+	}
+	idle := c.newIdleWait()
+	idle.start(ctx, &wg)
+	c.takeLoop(ctx, idle, handle)
+	err := idle.stop()
+	wg.Wait()
+	err = errors.Join(err, c.stop(ctx))
+	stopSettling()
+	settling.Wait()
+	return err
+}
+
+func (c *Consumer) takeLoop(ctx context.Context, idle *idleWait, handle func(*Delivery)) {
+	var pause backoff
+	failing := false
+	for ctx.Err() == nil {
+		free := c.free()
+		if free <= 0 {
+			select {
+			case <-ctx.Done():
+			case <-c.wakeC:
+			}
+			continue
+		}
+		deliveries, err := c.takeBatch(ctx, min(free, c.cfg.MaxBatch))
+		switch {
+		case err != nil:
+			c.b.obs.disconnected("take", err)
+			if !failing {
+				c.b.logger.Warn("redisbroker: taking messages fails, trying again", "err", err)
+			}
+			failing = true
+			pause.wait(ctx)
+			continue
+		case len(deliveries) == 0:
+			idle.wait(ctx, c.wakeC)
+		}
+		if failing {
+			c.b.logger.Info("redisbroker: taking messages works again")
+		}
+		failing = false
+		pause.reset()
+		for _, d := range deliveries {
+			handle(d)
+		}
+	}
+}
+
+// free is the number of deliveries that may be taken now.
+func (c *Consumer) free() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.freeLocked()
+}
+
+func (c *Consumer) freeLocked() int {
+	return c.prefetch - (len(c.held) - min(c.delayed.len(), c.cfg.MaxDelayed))
+}
+
+func (c *Consumer) wake() {
+	select {
+	case c.wakeC <- struct{}{}:
+	default:
+	}
+}
+
+// finish is told the outcome of each operation, by the settler (or by Delivery.settle for a delivery known to be lost).
+func (c *Consumer) finish(d *Delivery, op *operation, err error) {
+	if errors.Is(err, ErrLost) && !d.lost.Swap(true) {
+		c.b.obs.lost(d.Queue)
+		c.b.logger.Warn("redisbroker: delivery lost, its task may run twice", "queue", d.Queue, "delivery_tag", d.Tag)
+	}
+	if op.outcome == "" { // refreshed or parked: still held
+		return
+	}
+	if !isEnd(err) {
+		d.state.Store(stateHeld)
+		return
+	}
+	d.state.Store(stateSettled)
+	if err == nil {
+		c.b.obs.settled(d.Queue, op.outcome)
+	}
+	c.mu.Lock()
+	full := c.freeLocked() <= 0
+	delete(c.held, d)
+	if len(c.held) == 0 && c.emptyC != nil {
+		close(c.emptyC)
+		c.emptyC = nil
+	}
+	c.mu.Unlock()
+	if full { // only then the take loop waits for it
+		c.wake()
+	}
+}
+
+// stop settles everything that is held: see Run.
+func (c *Consumer) stop(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	c.resolveTake(ctx)
+	c.flushDelays(ctx)
+	if c.cfg.DrainTimeout > 0 {
+		c.awaitEmpty(ctx, c.cfg.DrainTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	err := c.Restore(ctx, c.snapshot()...)
+	// What callers are settling right now, and delayed requeues, get their answers.
+	c.awaitEmpty(ctx, stopTimeout)
+	if n := c.Held(); n > 0 {
+		return errors.Join(err, fmt.Errorf("redisbroker: consumer: %d deliveries stay unacked until their visibility timeout", n))
+	}
+	return errors.Join(err, opError("take record", c.b.client.Del(ctx, c.b.keys.take(c.id)).Err()))
+}
+
+func (c *Consumer) snapshot() []*Delivery {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]*Delivery, 0, len(c.held))
+	for d := range c.held {
+		all = append(all, d)
+	}
+	return all
+}
+
+// awaitEmpty returns when nothing is held, after d, or at the end of ctx.
+func (c *Consumer) awaitEmpty(ctx context.Context, d time.Duration) {
+	c.mu.Lock()
+	if len(c.held) == 0 {
+		c.mu.Unlock()
+		return
+	}
+	emptyC := make(chan struct{})
+	c.emptyC = emptyC
+	c.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-emptyC:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	c.emptyC = nil
+	c.mu.Unlock()
+}
+
+// Restore puts deliveries back to the heads of their queues, newest first, so that the oldest is consumed next. Those that
+// are settled, or being settled, are left alone.
+func (c *Consumer) Restore(ctx context.Context, deliveries ...*Delivery) error {
+	ordered := slices.SortedFunc(slices.Values(deliveries), func(a, b *Delivery) int { return int(b.order - a.order) })
+	resultC := make(chan error, len(ordered))
+	sent := 0
+	var errs []error
+	for _, d := range ordered {
+		if !d.state.CompareAndSwap(stateHeld, stateSettling) {
+			continue
+		}
+		op := d.restoreOperation()
+		if d.lost.Load() {
+			c.finish(d, &op, ErrLost)
+			continue
+		}
+		op.d, op.ctx, op.done = d, ctx, func(err error) { resultC <- err }
+		if err := c.settler.submit(ctx, &op); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		sent++
+	}
+	for range sent {
+		if err := c.settler.await(ctx, resultC); !errors.Is(err, ErrLost) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// waitClient makes a client for n blocking commands at a time.
+func (b *Broker) waitClient(n int) *redis.Client {
+	o := b.dial
+	o.PoolSize = n
+	return redis.NewClient(&o)
+}

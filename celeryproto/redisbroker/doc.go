@@ -1,0 +1,2 @@
+// Package redisbroker is kombu's Redis transport and Celery's Redis result backend.
+package redisbroker

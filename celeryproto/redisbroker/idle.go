@@ -1,0 +1,114 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// blockTime is how long one blocking command waits, kombu's BRPOP timeout.
+	blockTime = time.Second
+	// maxWaiters bounds the connections that wait. The keys of the first priority step of every queue come first; a message
+	// in a list beyond the bound is found by the look that is taken every blockTime in any case.
+	maxWaiters = 64
+)
+
+// idleWait lets a consumer without messages sleep until one arrives.
+//
+// A script cannot block, and a blocking pop would have the message in this process' memory only. So one goroutine per list,
+// each on a connection of its own, waits with BLMOVE list list RIGHT RIGHT: a move that changes nothing and holds nothing.
+// It returns at once when a message arrives, and the take script is run. The waiters only wait while the consumer is idle.
+type idleWait struct {
+	b      *Broker
+	client *redis.Client
+	lists  []string
+	wake   func()
+
+	mu   sync.Mutex
+	idle bool
+	cond sync.Cond // idle or stopped became true
+	done bool
+}
+
+func (c *Consumer) newIdleWait() *idleWait {
+	lists := c.b.keys.takeOrder(c.cfg.Queues)
+	lists = lists[:min(len(lists), maxWaiters)]
+	w := &idleWait{b: c.b, client: c.b.waitClient(len(lists)), lists: lists, wake: c.wake}
+	w.cond.L = &w.mu
+	return w
+}
+
+// start starts the waiters; they end after stop.
+func (w *idleWait) start(ctx context.Context, wg *sync.WaitGroup) {
+	for _, list := range w.lists {
+		wg.Go(func() { w.watch(ctx, list) })
+	}
+}
+
+// stop makes the waiters end. Closing their client ends a wait in flight, which holds no message.
+func (w *idleWait) stop() error {
+	w.mu.Lock()
+	w.done = true
+	w.cond.Broadcast()
+	w.mu.Unlock()
+	return opError("close", w.client.Close())
+}
+
+// wait returns when a message may be there: a list has one, anybody woke the consumer, or blockTime has passed.
+func (w *idleWait) wait(ctx context.Context, wakeC <-chan struct{}) {
+	w.setIdle(true)
+	defer w.setIdle(false)
+	timer := time.NewTimer(blockTime)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-wakeC:
+	case <-timer.C:
+	}
+}
+
+func (w *idleWait) setIdle(idle bool) {
+	w.mu.Lock()
+	w.idle = idle
+	if idle {
+		w.cond.Broadcast()
+	}
+	w.mu.Unlock()
+}
+
+// awaitIdle reports false after stop.
+func (w *idleWait) awaitIdle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for !w.idle && !w.done {
+		w.cond.Wait()
+	}
+	return !w.done
+}
+
+// watch waits for messages in one list.
+func (w *idleWait) watch(ctx context.Context, list string) {
+	var pause backoff
+	for w.awaitIdle() {
+		err := w.client.BLMove(context.WithoutCancel(ctx), list, list, "RIGHT", "RIGHT", blockTime).Err()
+		switch {
+		case err == nil:
+			pause.reset()
+			w.setIdle(false)
+			w.wake()
+		case errors.Is(err, redis.Nil):
+			pause.reset()
+		case errors.Is(err, redis.ErrClosed):
+			return
+		default:
+			w.b.obs.disconnected("wait", err)
+			if !pause.wait(ctx) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,281 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/dfws/dfws/celeryproto"
+)
+
+const (
+	// resultKeyPrefix is KeyValueStoreBackend.task_keyprefix (celery 5.7, backends/base.py).
+	resultKeyPrefix = "celery-task-meta-"
+	// defaultResultExpires is Celery's setting result_expires.
+	defaultResultExpires = 24 * time.Hour
+	storeBatch           = 256
+	storeQueue           = 1024
+)
+
+// ResultOptions of a result backend. The zero value of each field is Python's default.
+type ResultOptions struct {
+	// URL is Celery's result_backend: redis://, rediss://, redis+socket://, socket:// or unix://; empty: redis://localhost:6379/0.
+	URL string
+	// KeyPrefix is result_backend_transport_options.global_keyprefix. As Celery 5.5 and later do it, "_" is put behind it
+	// unless it ends in one of ": _ - .".
+	KeyPrefix string
+	// Expires is result_expires, in whole seconds; 24 h when 0, no limit when negative (Python: 0 or None).
+	Expires time.Duration
+	// SocketTimeout bounds one reply or write, SocketConnectTimeout a connect; 5 s when 0. The URL may say otherwise.
+	SocketTimeout, SocketConnectTimeout time.Duration
+	// Logger; nil discards.
+	Logger *slog.Logger
+	// Observer for counters: ResultStored, RoundTrip and Disconnected are used.
+	Observer Observer
+}
+
+func (o ResultOptions) withDefaults() ResultOptions {
+	setDefault(&o.Expires, defaultResultExpires)
+	setDefault(&o.SocketTimeout, defaultSocketTimeout)
+	setDefault(&o.SocketConnectTimeout, defaultSocketTimeout)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Results is Celery's Redis result backend. It is safe for concurrent use.
+type Results struct {
+	opts   ResultOptions
+	prefix string // of the keys
+	client *redis.Client
+	obs    *Observer
+
+	storeC chan *storing // Store sends, runStore receives; never closed. A full one makes callers wait
+	stopC  chan struct{} // closed by Close
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	pubsub *redis.PubSub            // made by the first Wait
+	subs   map[string]*subscription // by channel, which is the key
+}
+
+type storing struct {
+	ctx     context.Context
+	key     string
+	meta    []byte
+	status  string
+	resultC chan error // capacity 1
+}
+
+// OpenResults checks the options and prepares a result backend. It does not connect. Close stops its goroutines.
+func OpenResults(opts ResultOptions) (*Results, error) {
+	opts = opts.withDefaults()
+	if opts.SocketTimeout < 0 || opts.SocketConnectTimeout < 0 {
+		return nil, errors.New("redisbroker: result backend: negative timeout")
+	}
+	e, err := parseURL(opts.URL, backendURL)
+	if err != nil {
+		return nil, fmt.Errorf("result backend: %w", err)
+	}
+	setDefault(&e.timeouts.socket, opts.SocketTimeout)
+	setDefault(&e.timeouts.connect, opts.SocketConnectTimeout)
+	dial, err := e.dialOptions(TransportOptions{
+		SocketTimeout: e.timeouts.socket, SocketConnectTimeout: e.timeouts.connect,
+		MaxConnections: e.timeouts.maxConnections, ClientName: e.timeouts.clientName,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range e.warnings {
+		opts.Logger.Warn("redisbroker: result backend: " + w)
+	}
+	r := &Results{
+		opts: opts, prefix: resultPrefix(opts.KeyPrefix), client: redis.NewClient(&dial), obs: &opts.Observer,
+		storeC: make(chan *storing, storeQueue), stopC: make(chan struct{}), subs: make(map[string]*subscription),
+	}
+	r.wg.Go(r.runStore)
+	return r, nil
+}
+
+// resultPrefix is what stands before the task id (RedisBackend._add_global_keyprefix of Celery 5.5).
+func resultPrefix(global string) string {
+	if global != "" && !strings.ContainsAny(global[len(global)-1:], ":_-.") {
+		global += "_"
+	}
+	return global + resultKeyPrefix
+}
+
+// Key is the key, and channel, of a task's result.
+func (r *Results) Key(taskID string) string { return r.prefix + taskID }
+
+// Ping asks Redis for a sign of life.
+func (r *Results) Ping(ctx context.Context) error { return opError("ping", r.client.Ping(ctx).Err()) }
+
+// Close stops everything; calls in progress return ErrClosed.
+func (r *Results) Close() error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	close(r.stopC)
+	var err error
+	if r.pubsub != nil {
+		err = r.pubsub.Close()
+	}
+	r.mu.Unlock()
+	r.wg.Wait()
+	return opError("close", errors.Join(err, r.client.Close()))
+}
+
+// Store stores a result and tells those who wait for it. A stored SUCCESS is final: another result is not stored, without
+// an error, as in Celery. It tries until Redis has answered or ctx ends. Calls of many goroutines share round trips.
+//
+// Results in another serializer, or compressed (result_compression of Celery 5.7), are not recognized as final.
+func (r *Results) Store(ctx context.Context, m *celeryproto.ResultMeta) error {
+	if m.TaskID == "" {
+		return errors.New("redisbroker: store result: no task id")
+	}
+	meta, err := m.Append(nil)
+	if err != nil {
+		return fmt.Errorf("redisbroker: store result: %w", err)
+	}
+	s := &storing{ctx: ctx, key: r.Key(m.TaskID), meta: meta, status: m.Status, resultC: make(chan error, 1)}
+	select {
+	case <-r.stopC: // first, since the select below chooses at random
+		return ErrClosed
+	default:
+	}
+	select {
+	case r.storeC <- s:
+	case <-r.stopC:
+		return ErrClosed
+	case <-ctx.Done():
+		return opError("store result", context.Cause(ctx))
+	}
+	select {
+	case err := <-s.resultC:
+		return err
+	case <-r.stopC:
+		return ErrClosed
+	case <-ctx.Done():
+		return opError("store result", context.Cause(ctx))
+	}
+}
+
+// runStore stores until Close.
+func (r *Results) runStore() {
+	for {
+		select {
+		case <-r.stopC:
+			return
+		case first := <-r.storeC:
+			r.storeAll(r.gather(first))
+		}
+	}
+}
+
+func (r *Results) gather(first *storing) []*storing {
+	batch := []*storing{first}
+	for len(batch) < storeBatch {
+		select {
+		case s := <-r.storeC:
+			batch = append(batch, s)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// storeAll tries until each item is stored or its caller has gone. Storing is idempotent, so any failure may be repeated.
+func (r *Results) storeAll(batch []*storing) {
+	var pause backoff
+	for {
+		wanted := batch[:0]
+		for _, s := range batch {
+			if s.ctx.Err() == nil {
+				wanted = append(wanted, s)
+			}
+		}
+		if batch = r.storeOnce(wanted); len(batch) == 0 {
+			return
+		}
+		timer := time.NewTimer(pause.pause())
+		select {
+		case <-timer.C:
+		case <-r.stopC:
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// storeOnce is one round trip. It answers what is over and returns what to try again.
+func (r *Results) storeOnce(batch []*storing) (again []*storing) {
+	if len(batch) == 0 {
+		return nil
+	}
+	start := time.Now()
+	ctx := context.WithoutCancel(batch[0].ctx) // the socket timeout bounds it
+	ttl := 0
+	if r.opts.Expires > 0 {
+		ttl = max(int(r.opts.Expires/time.Second), 1)
+	}
+	cmds := make([]*redis.Cmd, len(batch))
+	_, err := r.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, s := range batch {
+			cmds[i] = pipe.EvalSha(ctx, storeScript.Hash(), []string{s.key}, s.meta, ttl)
+		}
+		return nil
+	})
+	if err == nil {
+		r.obs.roundTrip("store", len(batch), start)
+	}
+	missing := false
+	for i, s := range batch {
+		kept, err := cmds[i].Int()
+		switch {
+		case err == nil:
+			r.obs.resultStored(s.status, kept == 0)
+			s.resultC <- nil
+		case redis.HasErrorPrefix(err, "NOSCRIPT"):
+			missing = true
+			again = append(again, s)
+		case Retryable(err):
+			r.obs.disconnected("store", err)
+			again = append(again, s)
+		default:
+			s.resultC <- opError("store result", err)
+		}
+	}
+	if missing {
+		if err := storeScript.Load(ctx, r.client).Err(); err != nil {
+			r.obs.disconnected("store", err)
+			return again
+		}
+		return r.storeOnce(again)
+	}
+	return again
+}
+
+// Get reads a task's result: ErrNoResult when there is none (state PENDING). A STARTED or RETRY is a result too.
+func (r *Results) Get(ctx context.Context, taskID string) (*celeryproto.ResultMeta, error) {
+	b, err := r.client.Get(ctx, r.Key(taskID)).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, ErrNoResult
+	}
+	if err != nil {
+		return nil, opError("get result", err)
+	}
+	return celeryproto.DecodeResult(b)
+}

@@ -1,0 +1,268 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Operations of settle.lua.
+const (
+	opAck     = "ack"
+	opLeft    = "left"
+	opRight   = "right"
+	opRefresh = "refresh"
+	opPark    = "park"
+)
+
+const (
+	settleBatch = 512 // operations in one script call
+	settleQueue = 1024
+)
+
+// operation is one step for the settler.
+type operation struct {
+	kind    string
+	d       *Delivery
+	keys    []string // lists to push to
+	value   []byte
+	outcome Outcome // of the delivery; "" when it stays held
+
+	ctx     context.Context // of the caller: no attempt after its end
+	unclear bool            // an attempt got no answer and may have been obeyed
+	done    func(error)     // called once by the settler; must not block
+}
+
+// settler performs the operations of one consumer, in order, many in a round trip. It keeps trying while Redis is away.
+type settler struct {
+	b      *Broker
+	finish func(d *Delivery, op *operation, err error)
+	inC    chan *operation // submit sends, run receives; never closed. A full one makes callers wait, as Redis does
+	doneC  chan struct{}   // closed by run at its end
+}
+
+func newSettler(b *Broker, finish func(*Delivery, *operation, error)) *settler {
+	return &settler{b: b, finish: finish, inC: make(chan *operation, settleQueue), doneC: make(chan struct{})}
+}
+
+// submit queues an operation; its done function will be called, unless submit returns an error.
+func (s *settler) submit(ctx context.Context, op *operation) error {
+	err := ErrClosed
+	select {
+	case <-s.doneC: // first, since the select below chooses at random
+	default:
+		select {
+		case s.inC <- op:
+			return nil
+		case <-s.doneC:
+		case <-ctx.Done():
+			err = opError("settle", context.Cause(ctx))
+		}
+	}
+	s.finish(op.d, op, err)
+	return err
+}
+
+// run works until ctx ends. Then everything still queued fails with ErrClosed.
+func (s *settler) run(ctx context.Context) {
+	defer s.close()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case op := <-s.inC:
+			s.perform(ctx, s.gather(op))
+		}
+	}
+}
+
+func (s *settler) close() {
+	close(s.doneC)
+	for {
+		select {
+		case op := <-s.inC:
+			s.end(op, ErrClosed)
+		default:
+			return
+		}
+	}
+}
+
+func (s *settler) gather(first *operation) []*operation {
+	batch := []*operation{first}
+	for len(batch) < settleBatch {
+		select {
+		case op := <-s.inC:
+			batch = append(batch, op)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// perform tries until each operation has its answer, or its caller's context or ctx has ended.
+func (s *settler) perform(ctx context.Context, batch []*operation) {
+	var pause backoff
+	for {
+		if ctx.Err() != nil {
+			for _, op := range batch {
+				s.end(op, ErrClosed)
+			}
+			return
+		}
+		batch = s.wanted(batch)
+		if len(batch) == 0 {
+			return
+		}
+		replies, err := s.attempt(ctx, batch)
+		switch {
+		case err == nil:
+			batch = s.answer(batch, replies)
+		case Retryable(err):
+			s.b.obs.disconnected("settle", err)
+			for _, op := range batch {
+				op.unclear = op.unclear || maybeObeyed(err)
+			}
+		default:
+			for _, op := range batch {
+				s.end(op, opError("settle", err))
+			}
+			return
+		}
+		if len(batch) > 0 {
+			pause.wait(ctx)
+		}
+	}
+}
+
+// wanted drops the operations whose caller has gone.
+func (s *settler) wanted(batch []*operation) []*operation {
+	kept := batch[:0:0]
+	for _, op := range batch {
+		if err := op.ctx.Err(); err != nil {
+			s.end(op, opError("settle", context.Cause(op.ctx)))
+			continue
+		}
+		kept = append(kept, op)
+	}
+	return kept
+}
+
+func (s *settler) attempt(ctx context.Context, batch []*operation) ([]any, error) {
+	start := time.Now()
+	k := &s.b.keys
+	keys := []string{k.unacked, k.index, k.held(), k.heldIndex()}
+	args := make([]any, 0, 8*len(batch))
+	for _, op := range batch {
+		held := 0
+		if op.d.held {
+			held = 1
+		}
+		first := len(keys) - 3
+		keys = append(keys, op.keys...)
+		args = append(args, op.kind, held, op.d.Tag, op.d.score, op.d.alt, first, len(op.keys), op.value)
+		if op.kind == opRefresh {
+			op.d.alt = string(op.value) // from now on it may be the score
+		}
+	}
+	// Never cut off in flight: the answer is needed. The socket timeout bounds it.
+	replies, err := settleScript.Run(context.WithoutCancel(ctx), s.b.client, keys, args...).Slice()
+	if err == nil && len(replies) != len(batch) {
+		err = fmt.Errorf("settle script: %d replies to %d operations", len(replies), len(batch))
+	}
+	if err == nil {
+		s.b.obs.roundTrip("settle", len(batch), start)
+	}
+	return replies, err
+}
+
+// answer ends the operations that have their answer and returns those to try again.
+func (s *settler) answer(batch []*operation, replies []any) (again []*operation) {
+	for i, op := range batch {
+		switch reply := replies[i].(type) {
+		case int64:
+			err := error(nil)
+			switch {
+			case reply == 1 && op.kind == opRefresh:
+				op.d.score, op.d.alt = string(op.value), ""
+			case reply == 1 && op.kind == opPark:
+				op.d.held = true
+			case reply == 1:
+			case op.unclear && op.kind != opRefresh && op.kind != opPark:
+				// An earlier attempt without an answer was obeyed, or somebody restored it in between: it cannot be told.
+			default:
+				err = ErrLost
+			}
+			s.end(op, err)
+		case string:
+			if err := replyError(reply); Retryable(err) {
+				again = append(again, op)
+			} else {
+				s.end(op, opError("settle", err))
+			}
+		default:
+			s.end(op, fmt.Errorf("redisbroker: settle script: reply of type %T", reply))
+		}
+	}
+	return again
+}
+
+// replyError is Redis' error from the text that a script passed on.
+type replyError string
+
+func (e replyError) Error() string { return string(e) }
+
+// RedisError marks it as Redis' answer, like go-redis' own errors.
+func (replyError) RedisError() {}
+
+func (s *settler) end(op *operation, err error) {
+	s.finish(op.d, op, err)
+	if op.done != nil {
+		op.done(err)
+	}
+}
+
+// do submits an operation and waits for its outcome. When ctx ends first, the outcome is not known.
+func (s *settler) do(ctx context.Context, op *operation) error {
+	resultC := make(chan error, 1) // run must not wait for a caller that gave up
+	op.ctx, op.done = ctx, func(err error) { resultC <- err }
+	if err := s.submit(ctx, op); err != nil {
+		return err
+	}
+	return s.await(ctx, resultC)
+}
+
+// await receives one outcome. An operation that was submitted just when run ended has none.
+func (s *settler) await(ctx context.Context, resultC <-chan error) error {
+	select {
+	case err := <-resultC:
+		return err
+	case <-ctx.Done():
+		return opError("settle", context.Cause(ctx))
+	case <-s.doneC:
+	}
+	select {
+	case err := <-resultC:
+		return err
+	default:
+		return ErrClosed
+	}
+}
+
+// maybeObeyed reports whether Redis may have carried out a command that failed with err: not when it answered, nor when no
+// connection was made.
+func maybeObeyed(err error) bool {
+	if _, answered := errors.AsType[redis.Error](err); answered {
+		return false
+	}
+	opErr, ok := errors.AsType[*net.OpError](err)
+	return !ok || opErr.Op != "dial"
+}
+
+// isEnd reports whether the delivery is over with this outcome of an operation.
+func isEnd(err error) bool { return err == nil || errors.Is(err, ErrLost) }

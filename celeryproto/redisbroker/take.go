@@ -1,0 +1,124 @@
+package redisbroker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/dfws/dfws/celeryproto"
+)
+
+// takenFields are the values for each message in the reply of take.lua.
+const takenFields = 5
+
+// takeBatch takes up to n messages. After an error whose reply was lost, the next call repeats the same take, whose number
+// lets Redis give the same messages again instead of others: none is stranded in the unacked set.
+func (c *Consumer) takeBatch(ctx context.Context, n int) ([]*Delivery, error) {
+	if !c.unclear {
+		c.take++
+	}
+	start := time.Now()
+	k := &c.b.keys
+	order := k.takeOrder(c.cycle)
+	keys := append([]string{k.unacked, k.index, k.held(), k.heldIndex(), k.take(c.id)}, order...)
+	rotate := 0
+	if c.b.opts.QueueOrderStrategy == OrderRoundRobin {
+		rotate = 1
+	}
+	ttl := max(int(c.b.opts.VisibilityTimeout/time.Second), 1)
+	prefix := c.id + "-" + strconv.FormatInt(c.take, 10) + "-"
+	args := []any{n, c.take, ttl, rotate, prefix}
+	for _, queue := range c.cycle {
+		args = append(args, celeryproto.AppendString(nil, queue))
+	}
+	// Never cut off in flight; the socket timeout bounds it.
+	c.unclear = true
+	reply, err := takeScript.Run(context.WithoutCancel(ctx), c.b.client, keys, args...).Slice()
+	if err != nil {
+		return nil, opError("take", err)
+	}
+	if len(reply)%takenFields != 0 {
+		return nil, fmt.Errorf("redisbroker: take script: %d values", len(reply))
+	}
+	c.unclear = false
+	if len(reply) == 0 {
+		return nil, nil
+	}
+	deliveries, err := c.deliveries(ctx, reply, order)
+	c.b.obs.roundTrip("take", len(deliveries), start)
+	return deliveries, err
+}
+
+func (c *Consumer) deliveries(ctx context.Context, reply []any, order []string) ([]*Delivery, error) {
+	cycle := c.cycle
+	deliveries := make([]*Delivery, 0, len(reply)/takenFields)
+	for ; len(reply) > 0; reply = reply[takenFields:] {
+		key, ok1 := reply[0].(int64)
+		tag, ok2 := reply[1].(string)
+		score, ok3 := reply[2].(string)
+		held, ok4 := reply[3].(int64)
+		raw, ok5 := reply[4].(string)
+		if !(ok1 && ok2 && ok3 && ok4 && ok5) || key < 0 || int(key) >= len(order) {
+			return nil, fmt.Errorf("redisbroker: take script: unexpected reply")
+		}
+		c.taken++
+		d := &Delivery{
+			Queue: cycle[int(key)%len(cycle)], Tag: tag, Raw: []byte(raw),
+			c: c, key: order[key], order: c.taken, score: score, held: held == 1,
+		}
+		deliveries = append(deliveries, d)
+		if c.b.opts.QueueOrderStrategy == OrderRoundRobin {
+			c.cycle = rotated(c.cycle, d.Queue)
+		}
+	}
+	c.mu.Lock()
+	for _, d := range deliveries {
+		c.held[d] = struct{}{}
+	}
+	c.mu.Unlock()
+	for _, d := range deliveries {
+		c.decode(ctx, d)
+	}
+	return deliveries, nil
+}
+
+// decode fills in the envelope. What cannot be decoded is moved out of kombu's unacked set, where it could stop the
+// restore of every Python worker; it stays held by us like any other delivery.
+func (c *Consumer) decode(ctx context.Context, d *Delivery) {
+	d.Envelope, d.DecodeErr = celeryproto.DecodeEnvelope(d.Raw)
+	if d.DecodeErr != nil {
+		d.Envelope = nil
+		if !d.held {
+			op := &operation{kind: opPark, d: d, value: appendHeld(d.Queue, d.Raw)}
+			if err := c.settler.do(ctx, op); err != nil {
+				c.b.logger.Warn("redisbroker: undecodable delivery not set aside", "queue", d.Queue, "delivery_tag", d.Tag, "err", err)
+			}
+		}
+		c.b.logger.Warn("redisbroker: undecodable", "queue", d.Queue, "delivery_tag", d.Tag, "bytes", len(d.Raw), "err", d.DecodeErr)
+	} else {
+		d.Redelivered = wasRedelivered(d.Envelope)
+	}
+	c.b.obs.taken(d.Queue, d.Redelivered, d.DecodeErr != nil)
+}
+
+// rotated moves queue to the end of the cycle (kombu.utils.scheduling.round_robin_cycle).
+func rotated(cycle []string, queue string) []string {
+	next := make([]string, 0, len(cycle))
+	for _, q := range cycle {
+		if q != queue {
+			next = append(next, q)
+		}
+	}
+	return append(next, queue)
+}
+
+// resolveTake asks once more for the reply of a take that was lost, so that its deliveries can be restored.
+func (c *Consumer) resolveTake(ctx context.Context) {
+	if !c.unclear {
+		return
+	}
+	if _, err := c.takeBatch(ctx, 0); err != nil {
+		c.b.logger.Warn("redisbroker: messages of the last take stay unacked until their visibility timeout", "err", err)
+	}
+}
