@@ -1,0 +1,91 @@
+"""Revocations: a logout, a new password or a deactivation ends the user's tickets and tells the gateways to close the windows.
+
+Only what goes through Django's signals is seen: ``QuerySet.update`` and SQL are not. Then an identity lasts as long as it does in
+df_websockets: until its window is closed, and until its ticket expires.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.signals import user_logged_out
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from django.http import HttpRequest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from dfws import background, conf, identity, store
+
+logger = logging.getLogger("dfws")
+
+SCHEMA: Final = 1
+
+
+def connect() -> None:
+    """Connect the receivers: to the user model and its children only, so that other models keep Django's short cuts."""
+    user_logged_out.connect(_logged_out, dispatch_uid="dfws.logged_out")
+    for model in apps.get_models():
+        if issubclass(model, get_user_model()):
+            post_save.connect(_user_saved, sender=model, dispatch_uid=f"dfws.saved.{model._meta.label_lower}")
+            post_delete.connect(_user_deleted, sender=model, dispatch_uid=f"dfws.deleted.{model._meta.label_lower}")
+
+
+def revoke_session(redis: Redis, session: str) -> None:
+    """Drop the tickets of a session and tell the gateways."""
+    payload = json.dumps({"schema": SCHEMA, "session": session})
+    keys = [store.session_index_key(session)]
+    store.run_script(redis, store.REVOKE_SESSION, keys, [session, store.revoked_channel(), payload])
+
+
+def revoke_user(redis: Redis, user: str, stamp: str) -> None:
+    """Drop the tickets of a user that were made for another stamp and tell the gateways; nothing if there are only others."""
+    payload = json.dumps({"schema": SCHEMA, "user": user, "stamp": stamp})
+    keys = [store.user_index_key(user)]
+    store.run_script(redis, store.REVOKE_USER, keys, [user, stamp, store.revoked_channel(), payload])
+
+
+def _logged_out(*, request: HttpRequest | None = None, **_: Any) -> None:
+    # Sent before the session is flushed, so that its key is still there.
+    session = getattr(request, "session", None)
+    if session is None or not conf.enabled():
+        return
+    name = identity.revocable_session(session)
+    if name is not None:
+        _revoke(f"revocation:{name}", partial(revoke_session, session=name))
+
+
+def _user_saved(*, instance: AbstractBaseUser, using: str, update_fields: Iterable[str] | None = None, **_: Any) -> None:
+    # Each login saves last_login alone.
+    if not conf.enabled() or (update_fields is not None and not set(update_fields) & set(identity.STAMP_FIELDS)):
+        return
+    _revoke_user_after_commit(instance.pk, identity.user_stamp(instance), using)
+
+
+def _user_deleted(*, instance: AbstractBaseUser, using: str, **_: Any) -> None:
+    if conf.enabled():
+        _revoke_user_after_commit(instance.pk, identity.deleted_stamp(), using)
+
+
+def _revoke_user_after_commit(pk: object, stamp: str, using: str) -> None:
+    # Before the commit other processes still render pages, and write tickets, for the old row.
+    user = identity.user_label(pk)
+    revoke = partial(revoke_user, user=user, stamp=stamp)
+    transaction.on_commit(partial(_revoke, f"revocation:{user}", revoke), using=using)
+
+
+def _revoke(name: str, revoke: Any) -> None:
+    """Revoke at once or, while Redis is away, as soon as it is back: the visitor does not wait for that."""
+    try:
+        with store.in_request() as redis:
+            revoke(redis)
+    except (RedisError, OSError, ValueError, store.Unavailable) as error:
+        store.log_rarely("a revocation waits for Redis", error)
+        background.submit(name, lambda: revoke(store.client()))

@@ -1,0 +1,150 @@
+"""Tickets: who sits behind a window and which groups it may join, written while its page leaves, read by the gateway at connect.
+
+df_websockets' consumer computes the same at each connect, with Django's whole middleware chain. See ``identity`` for what a ticket is
+bound to, and ``revocation`` for how it ends before its time.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from kombu.utils import json
+from redis import Redis
+
+from dfws import _df, conf, identity, routing, store
+
+logger = logging.getLogger("dfws")
+
+SCHEMA: Final = 1
+# What the gateway accepts; beyond that it would take the ticket for a broken one.
+MOST_GROUPS: Final = 10_000
+MOST_BYTES: Final = 1 << 20
+LONGEST_WINDOW_KEY: Final = 128
+# An index is searched for tickets that expired each time it has grown by so many.
+PRUNE_EVERY: Final = 256
+# WEBSOCKET_CACHE_EXPIRE of df_websockets when the settings have no usable number.
+DEFAULT_EXPIRE: Final = 36_000
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One window. The fields, in this order, are the JSON that the gateway reads."""
+
+    schema: int
+    created: float
+    binding: str
+    session: str | None
+    user: str | None
+    stamp: str | None
+    groups: list[str]
+    public_groups: list[str]
+    window_info: dict[str, Any]
+
+    def encode(self) -> str:
+        """Write the ticket as kombu's JSON, where dates, UUIDs and the like in the window info keep their type."""
+        text: str = json.dumps(asdict(self))
+        if len(text) > MOST_BYTES or len(self.groups) > MOST_GROUPS:
+            raise ValueError(f"{len(self.groups)} topics, {len(text)} bytes are too much for a ticket")
+        return text
+
+
+def write(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Write the ticket of a page that bound topics. Whatever happens, the page is served: without a ticket, its window is anonymous."""
+    key = _df.window_key(request)
+    if not key or len(key) > LONGEST_WINDOW_KEY:
+        return
+    try:
+        ticket = make(request, response)
+        text = ticket.encode()
+    except Exception:
+        # The site's own code runs here (WindowInfo middlewares, sessions, users): any error of it is possible, and none is worth a page.
+        logger.exception("the page is served without a ticket for its window")
+        return
+    store.attempt("a page is served without a ticket", lambda redis: _save(redis, store.ticket_key(key), ticket, text))
+
+
+def make(request: HttpRequest, response: HttpResponseBase) -> Ticket:
+    """Make the ticket of a page, as if its window connected right after it."""
+    user = identity.verified_user(request)
+    binding = identity.binding_after(request, response)
+    if binding.kind == "none" or not hasattr(request, "session"):
+        # Nothing in a handshake could prove who it is: whoever knew the window key would be this user.
+        user = None
+    subject = _as_seen_at_connect(request, user)
+    window_info = _df.window_info(subject)
+    topics = _df.bound_topics(request)
+    return Ticket(
+        schema=SCHEMA,
+        created=round(time.time(), 3),
+        binding=binding.kind,
+        session=binding.session,
+        user=None if user is None else _label(user),
+        stamp=None if user is None else _stamp(user),
+        groups=_df.group_names(topics),
+        public_groups=_df.group_names(_df.public_topics(window_info).intersection(topics)),
+        window_info=_to_dict(window_info),
+    )
+
+
+def expire() -> int:
+    """Return the life of a ticket in seconds: that of the topics in df_websockets' cache."""
+    value = _df.cache_expire()
+    valid = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    return max(1, int(value)) if valid else DEFAULT_EXPIRE
+
+
+def _as_seen_at_connect(request: HttpRequest, user: AbstractBaseUser | None) -> HttpRequest:
+    """Return the request with the user whom a handshake would find; mostly the request itself."""
+    current = getattr(request, "user", None)
+    if current is user or (user is None and (current is None or not current.is_authenticated)):
+        return request
+    subject = copy.copy(request)
+    subject.user = user or AnonymousUser()  # type: ignore[assignment]
+    return subject
+
+
+def _label(user: AbstractBaseUser) -> str | None:
+    return identity.user_label(user.pk) if isinstance(user, get_user_model()) else None
+
+
+def _stamp(user: AbstractBaseUser) -> str | None:
+    return identity.user_stamp(user) if isinstance(user, get_user_model()) else None
+
+
+def _to_dict(window_info: Any) -> dict[str, Any]:
+    values: dict[str, Any] = window_info.to_dict()
+    wanted = conf.get().ticket_permissions
+    if wanted is None:
+        wanted = routing.snapshot().wants_permissions
+    if wanted and "perms" in values:
+        values["perms"] = sorted(window_info.perms)
+    return values
+
+
+def _save(redis: Redis, key: str, ticket: Ticket, text: str) -> None:
+    life = expire()
+    indexes = []
+    if ticket.user is not None:
+        indexes.append(store.user_index_key(ticket.user))
+    if ticket.session is not None:
+        indexes.append(store.session_index_key(ticket.session))
+    with redis.pipeline(transaction=True) as pipeline:
+        pipeline.set(key, text, ex=life)
+        for index in indexes:
+            pipeline.sadd(index, key)
+            pipeline.expire(index, life)
+        for index in indexes:
+            pipeline.scard(index)
+        sizes = pipeline.execute()[1 + 2 * len(indexes) :]
+    for index, size in zip(indexes, sizes, strict=True):
+        if size % PRUNE_EVERY == 0:
+            store.run_script(redis, store.PRUNE_INDEX, [index], [])

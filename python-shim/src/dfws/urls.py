@@ -1,0 +1,143 @@
+"""URLs of Redis: kombu's dialect, redis-py's dialect, and the hosts of a channel layer."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+# kombu.transport.redis: names of ssl_cert_reqs in a URL, beside redis-py's own.
+_CERT_REQS: Final = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
+_TCP_SCHEMES: Final = ("redis", "rediss")
+_SOCKET_SCHEMES: Final = ("redis+socket", "socket")
+
+# Connection options of a channel layer host that only tune the Python client; the Go side has its own.
+_TUNING: Final = frozenset(
+    {
+        "client_name",
+        "decode_responses",
+        "encoding",
+        "encoding_errors",
+        "health_check_interval",
+        "lib_name",
+        "lib_version",
+        "max_connections",
+        "protocol",
+        "retry",
+        "retry_on_error",
+        "retry_on_timeout",
+        "socket_connect_timeout",
+        "socket_keepalive",
+        "socket_keepalive_options",
+        "socket_read_size",
+        "socket_timeout",
+        "timeout",
+    }
+)
+_TLS: Final = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+
+
+def scheme(url: object) -> str:
+    """Return the scheme of a broker URL, in lower case; empty when it is no single URL."""
+    return urlsplit(url).scheme.lower() if isinstance(url, str) and ";" not in url else ""
+
+
+def is_redis(url: object) -> bool:
+    """Tell whether a broker URL names one Redis server, in a form that the Go side reads as well."""
+    return scheme(url) in (*_TCP_SCHEMES, *_SOCKET_SCHEMES)
+
+
+def with_tls(url: str, options: Any) -> str:
+    """Write Celery's ``…_use_ssl`` into the URL, where redis:// and options become rediss:// and a query."""
+    parts = urlsplit(url)
+    if not options or parts.scheme not in _TCP_SCHEMES:
+        return url
+    query = dict(parse_qsl(parts.query))
+    given: Mapping[str, Any] = options if isinstance(options, Mapping) else {}
+    for name in _TLS:
+        if given.get(name) is not None:
+            query.setdefault(name, _tls_value(given[name]))
+    return urlunsplit(("rediss", parts.netloc, parts.path, urlencode(query), ""))
+
+
+def for_redis_py(url: str) -> str:
+    """Translate a broker URL of kombu, without changing what it means.
+
+    kombu does not verify certificates unless the URL asks for it; redis-py does. A site whose broker works must keep working.
+    """
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    if parts.scheme in _SOCKET_SCHEMES:
+        query = {"db": query.get("virtual_host", "0").strip("/") or "0"}
+        return urlunsplit(("unix", parts.netloc, parts.path, urlencode(query), ""))
+    if parts.scheme == "rediss":
+        wanted = query.get("ssl_cert_reqs", "none")
+        query["ssl_cert_reqs"] = _CERT_REQS.get(wanted, wanted)
+    netloc = parts.netloc if parts.hostname else f"{parts.netloc}127.0.0.1"
+    return urlunsplit((parts.scheme, netloc, "/" + parts.path.strip("/"), urlencode(query), ""))
+
+
+def layer_hosts(hosts: Any) -> list[dict[str, str]]:
+    """Normalize ``hosts`` of a channels_redis layer: ``{"url": …}`` each, or ``{"unsupported": …}`` with the reason."""
+    if not hosts:
+        return [{"url": "redis://localhost:6379"}]
+    if isinstance(hosts, (str, bytes)) or not isinstance(hosts, Iterable):
+        return [{"unsupported": "hosts is not a list"}]
+    return [_layer_host(host) for host in hosts]
+
+
+def _layer_host(host: Any) -> dict[str, str]:
+    if isinstance(host, str):
+        return {"url": host}
+    if isinstance(host, (list, tuple)) and len(host) >= 2:
+        return {"url": f"redis://{_address(host[0], host[1])}/0"}  # further elements are ignored by channels_redis too
+    if not isinstance(host, Mapping):
+        return {"unsupported": f"a host of type {type(host).__name__}"}
+    if "sentinels" in host or "master_name" in host:
+        return {"unsupported": "Sentinel (sentinels, master_name)"}
+    known = {"address", "host", "port", "db", "username", "password", *_TLS, *_TUNING}
+    unknown = sorted(str(name) for name in host if name not in known)
+    if unknown:
+        return {"unsupported": f"connection options {', '.join(unknown)}"}
+    return {"url": _host_url(host)}
+
+
+def _host_url(host: Mapping[str, Any]) -> str:
+    """Merge a host's address with its keywords; what the address says wins (redis-py's ConnectionPool.from_url)."""
+    address = host.get("address") or f"redis://{_address(host.get('host', 'localhost'), host.get('port', 6379))}"
+    parts = urlsplit(address)
+    query = dict(parse_qsl(parts.query))
+    netloc, path = parts.netloc, parts.path
+    username, password = parts.username or host.get("username"), parts.password or host.get("password")
+    if username or password:
+        secret = "" if password is None else f":{_userinfo(password, parts.password)}"
+        netloc = f"{_userinfo(username or '', parts.username)}{secret}@{netloc.rpartition('@')[2]}"
+    if host.get("db") is not None:
+        if parts.scheme == "unix":
+            query.setdefault("db", str(host["db"]))
+        elif path.strip("/") == "" and "db" not in query:
+            path = f"/{host['db']}"
+    if parts.scheme == "rediss":
+        for name in _TLS:
+            if host.get(name) is not None:
+                query.setdefault(name, _tls_value(host[name]))
+    return urlunsplit((parts.scheme, netloc, path, urlencode(query), ""))
+
+
+def _userinfo(text: Any, from_url: str | None) -> str:
+    """Quote a name or password for a URL; what came out of one is quoted already."""
+    return str(text) if from_url is not None and text == from_url else quote(str(text), safe="")
+
+
+def _address(host: object, port: object) -> str:
+    name = str(host)
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def _tls_value(value: Any) -> str:
+    if isinstance(value, ssl.VerifyMode):
+        return value.name.removeprefix("CERT_").lower()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _CERT_REQS.get(str(value), str(value))
