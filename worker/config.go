@@ -1,0 +1,146 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/dfws/dfws/compat"
+)
+
+// Defaults of Config.
+const (
+	// DefaultPrefetchMultiplier is Celery's worker_prefetch_multiplier (celery/app/defaults.py).
+	DefaultPrefetchMultiplier = 4
+	// DefaultSoftStopTimeout is the time that running handlers get at a stop: less than the 30 s of systemd and Kubernetes
+	// leave before they kill.
+	DefaultSoftStopTimeout = 20 * time.Second
+	// DefaultHardStopTimeout is the time that handlers get after their context has ended.
+	DefaultHardStopTimeout = 5 * time.Second
+	// DefaultMaxHops is how often a task without handler goes back before it goes to the dead letters: with the default
+	// back-off a minute and a half later.
+	DefaultMaxHops = 15
+	// DefaultHopDelay is the first back-off; each further one is twice as long.
+	DefaultHopDelay = 100 * time.Millisecond
+	// DefaultMaxHopDelay bounds the back-off.
+	DefaultMaxHopDelay = 10 * time.Second
+)
+
+// Config says what a Worker consumes and how.
+type Config struct {
+	// Settings is what `manage.py dfws settings` exported, read by compat.ParseSettings. Required.
+	Settings *compat.Settings
+	// App names this program in the registry of signals, as "go:<App>": letters, digits, '_', '-' and '.'. Processes with
+	// the same App must register the same handlers: the last to start speaks for all. Required.
+	App string
+	// Queues to consume. Empty: the queues of the handlers, or the setting dfws.go_queue when they name none.
+	Queues []string
+	// Concurrency is how many tasks run at once. Zero: the number of CPUs, as in Celery. Handlers that mostly wait for
+	// others want more: a slot costs a goroutine.
+	Concurrency int
+	// PrefetchMultiplier times Concurrency is how many tasks are held at once, running ones included. Zero: 4, as in Celery.
+	PrefetchMultiplier int
+	// HandlerTimeout ends the context of each handler that has no Timeout of its own. Zero: no limit, as in Celery.
+	HandlerTimeout time.Duration
+	// AckEarly acks a task before its handlers run, which is Celery's default: then a task is run at most once, and is
+	// lost when the process dies. False: it is acked after its result is stored, and run again after a crash.
+	AckEarly bool
+	// UnknownQueue names a queue that only Python workers consume: tasks without handler go there at once instead of
+	// around in their own queue.
+	UnknownQueue string
+	// MaxHops is how often a task without handler goes back to its queue before it goes to the dead letters. Zero: 15.
+	MaxHops int
+	// HopDelay is the wait before the first return to the queue; it doubles each time up to MaxHopDelay. Zero: 100 ms and 10 s.
+	HopDelay, MaxHopDelay time.Duration
+	// SoftStopTimeout is how long running handlers may go on after Run's context has ended. Zero: 20 s.
+	SoftStopTimeout time.Duration
+	// HardStopTimeout is how long they may go on after their own context was then cancelled. Zero: 5 s.
+	HardStopTimeout time.Duration
+	// Logger gets what happens; nil: nothing is logged.
+	Logger *slog.Logger
+	// Observer gets what an operator may want to count.
+	Observer Observer
+}
+
+var appName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}$`)
+
+func (c Config) withDefaults() Config {
+	if c.Concurrency == 0 {
+		c.Concurrency = runtime.GOMAXPROCS(0)
+	}
+	if c.PrefetchMultiplier == 0 {
+		c.PrefetchMultiplier = DefaultPrefetchMultiplier
+	}
+	if c.MaxHops == 0 {
+		c.MaxHops = DefaultMaxHops
+	}
+	c.HopDelay = orDefault(c.HopDelay, DefaultHopDelay)
+	c.MaxHopDelay = orDefault(c.MaxHopDelay, max(DefaultMaxHopDelay, c.HopDelay))
+	c.SoftStopTimeout = orDefault(c.SoftStopTimeout, DefaultSoftStopTimeout)
+	c.HardStopTimeout = orDefault(c.HardStopTimeout, DefaultHardStopTimeout)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Queues = slices.Clone(c.Queues)
+	return c
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// validate checks a Config with its defaults filled in; the error joins all faults.
+func (c Config) validate() error {
+	var faults []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf("worker: "+format, args...))
+		}
+	}
+	fault(c.Settings == nil, "Settings is required")
+	fault(!appName.MatchString(c.App), "App is %q, want 1 to 100 letters, digits, '_', '-' or '.'", c.App)
+	fault(c.Concurrency < 0, "Concurrency is negative")
+	fault(c.PrefetchMultiplier < 0, "PrefetchMultiplier is negative")
+	fault(c.HandlerTimeout < 0, "HandlerTimeout is negative")
+	fault(c.MaxHops < 0, "MaxHops is negative")
+	fault(c.HopDelay < 0, "HopDelay is negative")
+	fault(c.MaxHopDelay < c.HopDelay, "MaxHopDelay is shorter than HopDelay")
+	fault(c.SoftStopTimeout < 0, "SoftStopTimeout is negative")
+	fault(c.HardStopTimeout < 0, "HardStopTimeout is negative")
+	fault(slices.Contains(c.Queues, ""), "Queues has an empty name")
+	fault(c.UnknownQueue != "" && slices.Contains(c.Queues, c.UnknownQueue),
+		"UnknownQueue %q is among Queues: what this worker does not know would come back to it", c.UnknownQueue)
+	return errors.Join(faults...)
+}
+
+// prefetch is how many tasks may be held at once.
+func (c Config) prefetch() int { return c.Concurrency * c.PrefetchMultiplier }
+
+// hopDelay is the wait before the hop-th return to the queue; the first is 0.
+func (c Config) hopDelay(hop int) time.Duration {
+	d := c.HopDelay
+	for range hop {
+		if d >= c.MaxHopDelay {
+			break
+		}
+		d *= 2
+	}
+	return min(d, c.MaxHopDelay)
+}
+
+// nodeName is this process in results, in the form of Celery's node names.
+func (c Config) nodeName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return "go." + c.App + "@" + host
+}

@@ -1,0 +1,90 @@
+// Package worker runs df_websockets signals and plain Celery tasks in Go, beside Python workers on the same Redis.
+//
+//	w, err := worker.New(worker.Config{Settings: settings, App: "shop"})
+//	worker.HandleSignal(w, worker.Signal[Hello]{Name: "shop.hello", Allow: worker.Everyone, Run: hello})
+//	worker.HandleTask(w, worker.Task[Order, int]{Name: "shop.total", Run: total})
+//	err = w.Run(ctx)
+//
+//	queue ──take──▶ unacked ──▶ open ──┬──▶ slot: rules, arguments, handlers ──▶ result ──▶ ack
+//	  ▲                                ├──▶ ETA not reached: schedule ──▶ slot
+//	  │                                ├──▶ time over: REVOKED "expired", ack
+//	  └── hop + 1, after a wait ◀──────┼──── no handler here
+//	                                   └──▶ no handler within MaxHops, undecodable, canvas: dead letters
+//
+// # Guarantees
+//
+// At least once: a task is acked after its result is stored. Where the process dies in between, the task is run again,
+// here or in Python, once the broker's visibility timeout is over; Call.Redelivered then is true. Handlers that must not
+// be repeated check it, or set Config.AckEarly, which is Celery's default: acked first, lost in a crash. Messages go from
+// queue to unacked in one step and have no moment in which they are nowhere.
+//
+// What a handler triggers is in Redis when Trigger returns: tasks at least once, frames to browsers at most once.
+//
+// A task without handler goes back to the end of its queue with the header dfws_hops, after 100 ms at first and twice as
+// long each time, for a worker that has one; or at once to Config.UnknownQueue. After Config.MaxHops it goes to the dead
+// letters, and whoever waits for its result gets NotRegistered. So does a message that cannot be decoded, at once
+// (DecodeError, ContentDisallowed), and a task with callbacks, errbacks, a chain or a chord (NotImplementedError): Go
+// workers of this release do not run workflows and do not run half of one.
+//
+// While Redis is away nothing is dropped: taking, results and acks go on when it is back.
+//
+// # Signals
+//
+// A signal's handlers on the queue of the task run in the order of their registration. Unlike in df_websockets each is
+// for itself: one that fails does not keep the next from running, and none sees what another made of the arguments. A
+// handler whose rule says no, or whose arguments do not fit, is skipped with a warning and counted. The signal's task has
+// failed when one of its handlers failed; the others' effects stay. A delayed signal to browsers (argument 4 of the task,
+// which Python workers never deliver) is sent by the Go worker that takes it.
+//
+// # Arguments
+//
+// Each exported field of the struct is an argument: its name is that of the tag, `arg:"user_id"`, else the field's in
+// snake case (UserID: user_id). It is required unless it is a pointer or the tag says `,omitempty`. Unknown arguments are
+// refused, unless a map[string]any field tagged `arg:",remain"` takes them. `arg:"-"` is no argument; a struct field with
+// `arg:",squash"`, or an embedded one, lends its own. A map[string]any instead of a struct takes everything. Nested
+// structs follow the same rules. Positional arguments of tasks fill the fields in their order. Errors name the argument
+// and the rule, never the value.
+//
+// Conversions are strict; none of Python's annotations int("5"), int(5.7) or bool("false") happens here:
+//
+//	bool             true, false
+//	int…, uint…      integers in range; numbers without fraction (Python writes 5.0 where JavaScript writes 5)
+//	float…           numbers and integers, NaN and infinities
+//	*big.Int         integers of any size
+//	string           texts
+//	time.Time        datetimes with offset; RFC 3339 texts, which is what browsers have
+//	NaiveTime, Date, TimeOfDay   Python's datetime without offset, date and time (package celeryproto)
+//	Decimal          Decimals, integers, decimal texts; not numbers, which are inexact
+//	uuid.UUID        UUIDs and their texts
+//	[]byte           bytes
+//	T with UnmarshalText   texts
+//	slices, arrays, maps with text keys, structs   lists and objects; arrays of exactly their length
+//	any              what celeryproto.DecodeValue returns
+//	celeryproto.Raw  the JSON text as it came
+//
+// null is taken by pointers, interfaces, slices and maps only. The option `arg:"n,text"` on a number also takes a text
+// with a number in it, as forms send it.
+//
+// # Failures
+//
+// AsyncResult.get() in Python raises what an *Exception names, for other errors and panics RuntimeError, for arguments
+// that do not fit TypeError, for a handler that returned an error after its time TimeLimitExceeded (hard limit or
+// timeout) or SoftTimeLimitExceeded. The traceback is the Go stack of a panic, or the chain of wrapped errors. Go cannot
+// kill a goroutine: a time limit ends the handler's context, and a handler that ignores it keeps its slot.
+//
+// # Goroutines
+//
+//	goroutine            owner        how many                 stops when
+//	slot                 Worker.Run   Config.Concurrency       its job is done after ctx has ended
+//	settling a job       Worker.Run   one per finished job     Redis has it, or the stop timeouts are over
+//	schedule             Worker.Run   1                        ctx has ended
+//	consumer             Worker.Run   1 and those of redisbroker   everything unacked was given back
+//	registry             Worker.Run   2                        consuming has ended
+//	waiting for a stop   Worker.Run   1, during the stop       slots are done; left behind with stuck handlers (ErrStuck)
+//
+// # Stopping
+//
+// When ctx ends: not ready; no more is taken; running handlers get SoftStopTimeout; their contexts end; they get
+// HardStopTimeout; what is unacked, tasks waiting for their ETA included, goes back to the head of its queue; Redis is closed.
+// A second, harder stop is the process's end: unacked tasks are then restored after the visibility timeout.
+package worker

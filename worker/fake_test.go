@@ -1,0 +1,277 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/compat"
+	"github.com/dfws/dfws/internal/redistest"
+)
+
+func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }
+
+// fakeDelivery records how a message ended.
+type fakeDelivery struct {
+	mu       sync.Mutex // guards all
+	ended    string     // "ack", "requeue", "move", "dead"
+	envelope []byte
+	wait     time.Duration
+	to       string
+	reason   string
+	parked   bool
+	failures int // how many of the next writes fail
+	doneC    chan struct{}
+}
+
+func (d *fakeDelivery) end(how string, set func()) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failures > 0 {
+		d.failures--
+		return io.EOF
+	}
+	if d.ended != "" {
+		return errors.New("settled twice: " + d.ended + " and " + how)
+	}
+	d.ended = how
+	set()
+	close(d.doneC)
+	return nil
+}
+
+func (d *fakeDelivery) ack(context.Context) error { return d.end("ack", func() {}) }
+
+func (d *fakeDelivery) requeue(_ context.Context, envelope []byte, wait time.Duration) error {
+	return d.end("requeue", func() { d.envelope, d.wait = envelope, wait })
+}
+
+func (d *fakeDelivery) move(_ context.Context, queue string, _ int, envelope []byte) error {
+	return d.end("move", func() { d.envelope, d.to = envelope, queue })
+}
+
+func (d *fakeDelivery) deadLetter(_ context.Context, reason string) error {
+	return d.end("dead", func() { d.reason = reason })
+}
+
+func (d *fakeDelivery) park() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.parked = true
+}
+
+// fakeBroker is a consumer and a result backend in memory.
+type fakeBroker struct {
+	messagesC chan received // sent by tests, received by run
+	backC     chan struct{} // closed by giveBackAll
+
+	mu     sync.Mutex // guards the fields below
+	stored map[string]*celeryproto.ResultMeta
+	fail   int // how many of the next stores fail
+	given  int // jobs given back before they began
+}
+
+func (b *fakeBroker) run(fetch context.Context, handle func(received)) error {
+	for {
+		select {
+		case <-fetch.Done():
+			<-b.backC
+			return nil
+		case r := <-b.messagesC:
+			handle(r)
+		}
+	}
+}
+
+func (b *fakeBroker) giveBack(_ context.Context, jobs []*job) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.given += len(jobs)
+	return nil
+}
+
+func (b *fakeBroker) giveBackAll(context.Context) error {
+	close(b.backC)
+	return nil
+}
+
+func (b *fakeBroker) Store(_ context.Context, m *celeryproto.ResultMeta) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fail > 0 {
+		b.fail--
+		return io.EOF
+	}
+	b.stored[m.TaskID] = m
+	return nil
+}
+
+func (b *fakeBroker) result(id string) *celeryproto.ResultMeta {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stored[id]
+}
+
+// fakeSender records what handlers send.
+type fakeSender struct {
+	mu       sync.Mutex // guards both
+	triggers []Trigger
+	frames   []string
+}
+
+func (s *fakeSender) Trigger(_ context.Context, t Trigger) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.triggers = append(s.triggers, t)
+	return nil
+}
+
+func (s *fakeSender) Frame(_ context.Context, signal string, _ celeryproto.Raw, topics []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, topic := range topics {
+		s.frames = append(s.frames, signal+" "+topic)
+	}
+	return nil
+}
+
+// rig is a worker between fakes.
+type rig struct {
+	t      testing.TB
+	w      *Worker
+	engine *engine
+	broker *fakeBroker
+	sender *fakeSender
+	stop   context.CancelFunc
+	doneC  chan error // one value: what the engine returned
+}
+
+func testSettings() *compat.Settings {
+	s := &compat.Settings{}
+	s.DFWS.GoQueue = "go"
+	s.Site.AuthUserModel = "auth.user"
+	return s
+}
+
+func testLogger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// startRig runs a worker whose handlers register adds; it stops at the end of the test.
+func startRig(t testing.TB, cfg Config, register func(*Worker)) *rig {
+	t.Helper()
+	if cfg.Settings == nil {
+		cfg.Settings = testSettings()
+	}
+	cfg.App = "test"
+	cfg.Logger = testLogger(t)
+	w, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	register(w)
+	if err := w.handlers.freeze(); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{
+		t: t, w: w, sender: &fakeSender{}, doneC: make(chan error, 1),
+		broker: &fakeBroker{messagesC: make(chan received), backC: make(chan struct{}), stored: map[string]*celeryproto.ResultMeta{}},
+	}
+	exec := &executor{timeout: w.cfg.HandlerTimeout, sender: r.sender, log: w.log, observer: &w.cfg.Observer}
+	settle := &settler{
+		cfg: w.cfg, results: r.broker, zone: time.UTC, node: "go.test@host", log: w.log, observer: &w.cfg.Observer,
+		extended: cfg.Settings.Celery.ResultExtended, ignore: cfg.Settings.Celery.TaskIgnoreResult,
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	r.stop = stop
+	var group sync.WaitGroup
+	r.engine = newEngine(w.cfg, w.handlers, exec, settle)
+	group.Go(func() { r.doneC <- r.engine.run(ctx, r.broker) })
+	t.Cleanup(func() {
+		stop()
+		group.Wait()
+	})
+	return r
+}
+
+// send gives a message to the worker.
+func (r *rig) send(task *celeryproto.Task) *fakeDelivery {
+	r.t.Helper()
+	envelope, err := task.Envelope()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	d := &fakeDelivery{doneC: make(chan struct{})}
+	r.broker.messagesC <- received{delivery: d, queue: "go", envelope: envelope}
+	return d
+}
+
+// settled sends a message and waits for its end.
+func (r *rig) settled(task *celeryproto.Task) *fakeDelivery {
+	r.t.Helper()
+	d := r.send(task)
+	r.await(d)
+	return d
+}
+
+func (r *rig) await(d *fakeDelivery) {
+	r.t.Helper()
+	select {
+	case <-d.doneC:
+	case <-time.After(10 * time.Second):
+		r.t.Fatal("the message was not settled")
+	}
+}
+
+func mustTask(t testing.TB, name string, args, kwargs any) *celeryproto.Task {
+	t.Helper()
+	task, err := celeryproto.NewTask(name, args, kwargs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	task.SetQueue("go")
+	return task
+}
+
+func mustSignal(t testing.TB, call compat.SignalCall) *celeryproto.Task {
+	t.Helper()
+	task := mustTask(t, compat.TaskName, nil, nil)
+	task.Args = call.AppendArgs(nil)
+	return task
+}
+
+// exceptionIn is the stored exception of a result.
+func exceptionIn(t testing.TB, m *celeryproto.ResultMeta) (class string, args []any) {
+	t.Helper()
+	if m == nil {
+		t.Fatal("no result was stored")
+	}
+	var e struct {
+		Type    string `json:"exc_type"`
+		Module  string `json:"exc_module"`
+		Message []any  `json:"exc_message"`
+	}
+	if err := json.Unmarshal(m.Result, &e); err != nil {
+		t.Fatal(err)
+	}
+	return e.Module + "." + e.Type, e.Message
+}
+
+// eventually polls a condition.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("did not happen: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}

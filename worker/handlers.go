@@ -1,0 +1,101 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// handlers is what was registered. It is filled before Run and only read afterwards.
+type handlers struct {
+	mu      sync.Mutex // guards all fields until frozen; then they are only read
+	frozen  bool
+	signals map[string][]*signalHandler // by signal name, in order of registration
+	tasks   map[string]*taskHandler
+	order   []*signalHandler
+	index   map[signalQueue][]*signalHandler // of signals, made by freeze
+	faults  []error
+}
+
+// signalQueue is what the seven arguments of a signal's task select handlers by.
+type signalQueue struct{ signal, queue string }
+
+func newHandlers() *handlers {
+	return &handlers{signals: map[string][]*signalHandler{}, tasks: map[string]*taskHandler{}}
+}
+
+var errRunning = errors.New("registered after Run was called")
+
+func (w *Worker) fault(err error) {
+	h := w.handlers
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.faults = append(h.faults, fmt.Errorf("worker: %w", err))
+}
+
+func (w *Worker) addSignal(s *signalHandler) {
+	h := w.handlers
+	if s.queue == "" {
+		s.queue = w.cfg.Settings.DFWS.GoQueue
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.frozen {
+		w.log.Error("handler ignored", "signal", s.signal, "err", errRunning)
+		return
+	}
+	h.signals[s.signal] = append(h.signals[s.signal], s)
+	h.order = append(h.order, s)
+}
+
+func (w *Worker) addTask(t *taskHandler) {
+	h := w.handlers
+	if t.queue == "" {
+		t.queue = w.cfg.Settings.DFWS.GoQueue
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.frozen:
+		w.log.Error("handler ignored", "task", t.task, "err", errRunning)
+	case h.tasks[t.task] != nil:
+		h.faults = append(h.faults, fmt.Errorf("worker: task %q: two handlers", t.task))
+	default:
+		h.tasks[t.task] = t
+	}
+}
+
+// freeze ends registration. Its error joins every mistake made in it.
+func (h *handlers) freeze() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.frozen = true
+	h.index = map[signalQueue][]*signalHandler{}
+	for _, s := range h.order {
+		key := signalQueue{s.signal, s.queue}
+		h.index[key] = append(h.index[key], s)
+	}
+	if len(h.signals) == 0 && len(h.tasks) == 0 && len(h.faults) == 0 {
+		return errors.New("worker: no handler is registered")
+	}
+	return errors.Join(h.faults...)
+}
+
+// queues lists the handlers' queues, sorted.
+func (h *handlers) queues() []string {
+	set := map[string]bool{}
+	for _, s := range h.order {
+		set[s.queue] = true
+	}
+	for _, t := range h.tasks {
+		set[t.queue] = true
+	}
+	names := make([]string, 0, len(set))
+	for name := range set {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, strings.Compare)
+	return names
+}

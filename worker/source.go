@@ -1,0 +1,127 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/dfws/dfws/celeryproto/redisbroker"
+	"github.com/dfws/dfws/compat/dispatch"
+)
+
+// stopMargin is what the consumer waits for longer than the handlers may take to stop, before it gives back by itself
+// what is still held.
+const stopMargin = 5 * time.Second
+
+// redisSource is the consumer of a running worker.
+type redisSource struct {
+	broker   *redisbroker.Broker
+	consumer *redisbroker.Consumer
+
+	mu   sync.Mutex // guards held
+	held map[*redisDelivery]struct{}
+}
+
+func newRedisSource(services *dispatch.Services, queues []string, cfg Config) (*redisSource, error) {
+	c, err := services.Broker.NewConsumer(redisbroker.ConsumerConfig{
+		Queues: queues, Prefetch: cfg.prefetch(), DrainTimeout: cfg.SoftStopTimeout + cfg.HardStopTimeout + stopMargin,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &redisSource{broker: services.Broker, consumer: c, held: map[*redisDelivery]struct{}{}}, nil
+}
+
+// run implements consumer.
+func (s *redisSource) run(fetch context.Context, handle func(received)) error {
+	return s.consumer.Run(fetch, func(d *redisbroker.Delivery) {
+		own := &redisDelivery{Delivery: d, source: s}
+		s.mu.Lock()
+		s.held[own] = struct{}{}
+		s.mu.Unlock()
+		handle(received{
+			delivery: own, queue: d.Queue, size: len(d.Raw), envelope: d.Envelope, decodeErr: d.DecodeErr, redelivered: d.Redelivered,
+		})
+	})
+}
+
+// giveBack implements consumer.
+func (s *redisSource) giveBack(ctx context.Context, jobs []*job) error {
+	deliveries := make([]*redisbroker.Delivery, 0, len(jobs))
+	for _, j := range jobs {
+		if d, ok := j.delivery.(*redisDelivery); ok {
+			deliveries = append(deliveries, d.Delivery)
+			s.forget(d)
+		}
+	}
+	return s.consumer.Restore(ctx, deliveries...)
+}
+
+// giveBackAll implements consumer.
+func (s *redisSource) giveBackAll(ctx context.Context) error {
+	s.mu.Lock()
+	deliveries := make([]*redisbroker.Delivery, 0, len(s.held))
+	for d := range s.held {
+		deliveries = append(deliveries, d.Delivery)
+	}
+	clear(s.held)
+	s.mu.Unlock()
+	return s.consumer.Restore(ctx, deliveries...)
+}
+
+func (s *redisSource) forget(d *redisDelivery) {
+	s.mu.Lock()
+	delete(s.held, d)
+	s.mu.Unlock()
+}
+
+// redisDelivery is a delivery of a running worker.
+type redisDelivery struct {
+	*redisbroker.Delivery
+	source *redisSource
+	parked bool // changed by the goroutine that holds the job, one after the other
+}
+
+// ended notes the end of a delivery. One that was lost meanwhile has ended as well: it is somebody else's.
+func (d *redisDelivery) ended(err error) error {
+	if err != nil && !errors.Is(err, redisbroker.ErrLost) {
+		return err
+	}
+	d.source.forget(d)
+	if d.parked {
+		d.parked = false
+		d.source.consumer.AddPrefetch(-1)
+	}
+	return nil
+}
+
+func (d *redisDelivery) ack(ctx context.Context) error { return d.ended(d.Ack(ctx)) }
+
+func (d *redisDelivery) requeue(ctx context.Context, envelope []byte, wait time.Duration) error {
+	return d.ended(d.Requeue(ctx, envelope, wait))
+}
+
+func (d *redisDelivery) deadLetter(ctx context.Context, reason string) error {
+	return d.ended(d.DeadLetter(ctx, reason))
+}
+
+// move publishes first: a crash between the two steps leaves the task in both queues rather than in none.
+func (d *redisDelivery) move(ctx context.Context, queue string, priority int, envelope []byte) error {
+	message := redisbroker.Message{Queue: queue, Priority: priority, Envelope: envelope}
+	if err := d.source.broker.Publish(ctx, message); err != nil {
+		return err
+	}
+	return d.ack(ctx)
+}
+
+// park widens the prefetch window by one until the delivery has ended, as Celery does for a task with an ETA.
+func (d *redisDelivery) park() {
+	if !d.parked {
+		d.parked = true
+		d.source.consumer.AddPrefetch(1)
+	}
+}
+
+// retryable tells whether writing again may help.
+func retryable(err error) bool { return redisbroker.Retryable(err) }
