@@ -1,0 +1,248 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/dfws/dfws/compat"
+	"github.com/dfws/dfws/compat/dispatch"
+)
+
+// Defaults of [Config].
+const (
+	// DefaultMaxWindows bounds the open windows of one gateway.
+	DefaultMaxWindows = 50_000
+	// DefaultMaxFrameBytes is what daphne 4.2 takes (autobahn's maxMessagePayloadSize, set in daphne/server.py).
+	DefaultMaxFrameBytes = compat.DefaultMaxFrameBytes
+	// DefaultOutboxBytes and DefaultOutboxFrames bound what waits for one window.
+	DefaultOutboxBytes  = 1 << 20
+	DefaultOutboxFrames = 1000
+	// DefaultPingInterval and DefaultPongTimeout are daphne's --ping-interval and --ping-timeout (daphne/cli.py, 4.2).
+	DefaultPingInterval = 20 * time.Second
+	DefaultPongTimeout  = 30 * time.Second
+	// DefaultConnectTimeout is daphne's --websocket_connect_timeout (daphne/cli.py, 4.2).
+	DefaultConnectTimeout = 5 * time.Second
+	// DefaultWriteTimeout and DefaultCloseTimeout bound what a browser may delay.
+	DefaultWriteTimeout = 10 * time.Second
+	DefaultCloseTimeout = 5 * time.Second
+	// DefaultDrainWindow spreads the reconnects of a restart.
+	DefaultDrainWindow = 5 * time.Second
+	// DefaultPublishDeadline is how long a signal may wait for the broker.
+	DefaultPublishDeadline = 10 * time.Second
+	// DefaultPublishDrainTimeout bounds the flush at the end.
+	DefaultPublishDrainTimeout = 5 * time.Second
+	// DefaultPublishMessages and DefaultPublishBytes bound the signals that wait for the broker.
+	DefaultPublishMessages = 100_000
+	DefaultPublishBytes    = 64 << 20
+	// DefaultUpstreamDialTimeout, DefaultUpstreamHeaderTimeout and DefaultUpstreamIdleTimeout bound the application server. The
+	// last is below the two seconds of gunicorn's keepalive setting: a connection that the server is closing is not reused.
+	DefaultUpstreamDialTimeout   = 5 * time.Second
+	DefaultUpstreamHeaderTimeout = 2 * time.Minute
+	DefaultUpstreamIdleTimeout   = 1500 * time.Millisecond
+	// DefaultUpstreamIdleConns is how many idle connections to the application server are kept.
+	DefaultUpstreamIdleConns = 128
+)
+
+// Off, as the value of a limit or a duration that has a default, switches it off.
+const Off = -1
+
+// Config is what a Gateway needs to know. Zero values mean the defaults.
+type Config struct {
+	// Settings are the exported settings of the Django site. Required.
+	Settings *compat.Settings
+	// Services are the connections to broker, channel layer and shared state. Required. The caller runs and closes them; they
+	// must outlive Run.
+	Services *dispatch.Services
+
+	// Upstream is the application server that gets every other request: http, https or unix (unix:///run/gunicorn.sock), without
+	// path, query and credentials. nil answers 404 to everything but windows.
+	Upstream *url.URL
+	// UpstreamDialTimeout bounds connecting to Upstream. 0: 5 s.
+	UpstreamDialTimeout time.Duration
+	// UpstreamHeaderTimeout is how long Upstream may take to begin its answer; after it the client gets 504. 0: 2 min. Off: no limit.
+	UpstreamHeaderTimeout time.Duration
+	// UpstreamIdleTimeout is how long a connection to Upstream is kept for the next request. It should be below the server's own
+	// keep-alive time. 0: 1.5 s.
+	UpstreamIdleTimeout time.Duration
+	// UpstreamIdleConns is how many such connections are kept. 0: 128.
+	UpstreamIdleConns int
+	// TrustForwarded keeps the X-Forwarded-… and Forwarded headers of requests and appends to X-Forwarded-For. Set it only behind
+	// a proxy that writes them itself, since otherwise clients can forge their address, host and scheme. false: they are replaced.
+	TrustForwarded bool
+	// AllowUnderscoreHeaders passes headers with "_" in their name. WSGI cannot tell X_Forwarded_For from X-Forwarded-For, so such a
+	// header forges another one; nginx and gunicorn drop them, too. false: they are dropped.
+	AllowUnderscoreHeaders bool
+
+	// AllowedOrigins lists further origins whose pages may open windows, as in CSRF_TRUSTED_ORIGINS ("https://example.com",
+	// "https://*.example.com"). "*" allows every page of the world to act as the visitor, as daphne does. The site's own host and
+	// CSRF_TRUSTED_ORIGINS are always allowed.
+	AllowedOrigins []string
+
+	// MaxWindows bounds the open windows, handshakes included; more get 503. 0: 50,000. Off: no limit.
+	MaxWindows int
+	// MaxFrameBytes bounds one message of a browser; a larger one closes the window with 1009. 0: 1 MiB.
+	MaxFrameBytes int
+	// FramesPerSecond bounds how many frames per second a window's frames are handled; faster ones wait, nothing is dropped.
+	// 0: no limit.
+	FramesPerSecond float64
+	// FramesBurst is how many frames may come at once under FramesPerSecond. 0: one second's worth, at least 10.
+	FramesBurst int
+	// OutboxBytes and OutboxFrames bound what waits for one window; more closes it with 4408. A frame that waits alone is never
+	// too large. 0: 1 MiB and 1,000.
+	OutboxBytes, OutboxFrames int
+
+	// PingInterval is how long a window may be silent before it is pinged. 0: 20 s.
+	PingInterval time.Duration
+	// PongTimeout is how long it may take to answer before it is closed. 0: 30 s.
+	PongTimeout time.Duration
+	// ConnectTimeout bounds a handshake: reading the ticket and joining the groups, each. 0: 5 s.
+	ConnectTimeout time.Duration
+	// WriteTimeout is how long a socket may take nothing at all before it is cut. 0: 10 s.
+	WriteTimeout time.Duration
+	// CloseTimeout is how long the browser may take to answer a close frame. 0: 5 s.
+	CloseTimeout time.Duration
+
+	// PublishDeadline is how long a signal may wait for the broker; after it its window is closed with 1013. 0: 10 s.
+	PublishDeadline time.Duration
+	// PublishDrainTimeout is how long, at the end, signals that wait for the broker may still go out. 0: 5 s.
+	PublishDrainTimeout time.Duration
+	// PublishMessages and PublishBytes bound the signals that wait for the broker; one more closes its window with 1013.
+	// 0: 100,000 and 64 MiB.
+	PublishMessages, PublishBytes int
+
+	// DrainWindow is the time over which open windows are closed at the end, so that they do not all come back at once. 0: 5 s.
+	// Off: at once.
+	DrainWindow time.Duration
+
+	// Logger gets lifecycle and trouble; nil discards.
+	Logger *slog.Logger
+	// Observer gets the counts.
+	Observer Observer
+}
+
+func (c Config) withDefaults() Config {
+	orDefault(&c.UpstreamDialTimeout, DefaultUpstreamDialTimeout)
+	orDefault(&c.UpstreamHeaderTimeout, DefaultUpstreamHeaderTimeout)
+	orDefault(&c.UpstreamIdleTimeout, DefaultUpstreamIdleTimeout)
+	orDefault(&c.UpstreamIdleConns, DefaultUpstreamIdleConns)
+	orDefault(&c.MaxWindows, DefaultMaxWindows)
+	orDefault(&c.MaxFrameBytes, DefaultMaxFrameBytes)
+	orDefault(&c.FramesBurst, max(10, int(c.FramesPerSecond)))
+	orDefault(&c.OutboxBytes, DefaultOutboxBytes)
+	orDefault(&c.OutboxFrames, DefaultOutboxFrames)
+	orDefault(&c.PingInterval, DefaultPingInterval)
+	orDefault(&c.PongTimeout, DefaultPongTimeout)
+	orDefault(&c.ConnectTimeout, DefaultConnectTimeout)
+	orDefault(&c.WriteTimeout, DefaultWriteTimeout)
+	orDefault(&c.CloseTimeout, DefaultCloseTimeout)
+	orDefault(&c.PublishDeadline, DefaultPublishDeadline)
+	orDefault(&c.PublishDrainTimeout, DefaultPublishDrainTimeout)
+	orDefault(&c.PublishMessages, DefaultPublishMessages)
+	orDefault(&c.PublishBytes, DefaultPublishBytes)
+	orDefault(&c.DrainWindow, DefaultDrainWindow)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// validate joins all faults. It is called after withDefaults.
+func (c *Config) validate() error {
+	var faults []error
+	addf := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("gateway: config: "+format, args...))
+	}
+	if c.Settings == nil {
+		addf("Settings: missing")
+	} else if !strings.HasPrefix(c.Settings.WebSocket.URL, "/") {
+		addf("Settings.WebSocket.URL: %q is not a path", c.Settings.WebSocket.URL)
+	}
+	c.validateUpstream(addf)
+	for _, origin := range c.AllowedOrigins {
+		if err := checkOriginPattern(origin); err != nil {
+			addf("AllowedOrigins: %q: %w", origin, err)
+		}
+	}
+	for _, f := range []struct {
+		name   string
+		value  int64
+		offToo bool // Off is a value
+	}{
+		{"UpstreamDialTimeout", int64(c.UpstreamDialTimeout), false},
+		{"UpstreamHeaderTimeout", int64(c.UpstreamHeaderTimeout), true},
+		{"UpstreamIdleTimeout", int64(c.UpstreamIdleTimeout), false},
+		{"UpstreamIdleConns", int64(c.UpstreamIdleConns), false},
+		{"MaxWindows", int64(c.MaxWindows), true},
+		{"MaxFrameBytes", int64(c.MaxFrameBytes), false},
+		{"FramesBurst", int64(c.FramesBurst), false},
+		{"OutboxBytes", int64(c.OutboxBytes), false},
+		{"OutboxFrames", int64(c.OutboxFrames), false},
+		{"PingInterval", int64(c.PingInterval), false},
+		{"PongTimeout", int64(c.PongTimeout), false},
+		{"ConnectTimeout", int64(c.ConnectTimeout), false},
+		{"WriteTimeout", int64(c.WriteTimeout), false},
+		{"CloseTimeout", int64(c.CloseTimeout), false},
+		{"PublishDeadline", int64(c.PublishDeadline), false},
+		{"PublishDrainTimeout", int64(c.PublishDrainTimeout), false},
+		{"PublishMessages", int64(c.PublishMessages), false},
+		{"PublishBytes", int64(c.PublishBytes), false},
+		{"DrainWindow", int64(c.DrainWindow), true},
+	} {
+		if f.value < 0 && (!f.offToo || f.value != Off) {
+			addf("%s: must not be negative", f.name)
+		}
+	}
+	if c.FramesPerSecond < 0 {
+		addf("FramesPerSecond: must not be negative")
+	}
+	return errors.Join(faults...)
+}
+
+func (c *Config) validateUpstream(addf func(string, ...any)) {
+	u := c.Upstream
+	if u == nil {
+		return
+	}
+	switch {
+	case u.User != nil:
+		addf("Upstream: must hold no credentials")
+	case u.RawQuery != "" || u.Fragment != "":
+		addf("Upstream: must have no query and no fragment")
+	case u.Scheme == "unix":
+		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
+			addf("Upstream: %q is not like unix:///run/app.sock", u.Redacted())
+		}
+	case u.Scheme != "http" && u.Scheme != "https":
+		addf("Upstream: scheme %q is not http, https or unix", u.Scheme)
+	case u.Host == "":
+		addf("Upstream: host: missing")
+	case u.Path != "" && u.Path != "/":
+		addf("Upstream: path %q: requests keep their path, so there must be none", u.Path)
+	}
+}
+
+// checkOriginPattern accepts what newOriginRules understands.
+func checkOriginPattern(origin string) error {
+	if origin == "*" {
+		return nil
+	}
+	scheme, host, ok := strings.Cut(origin, "://")
+	if !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/?#@") {
+		return errors.New(`is not like "https://example.com" or "https://*.example.com"`)
+	}
+	if strings.Contains(strings.TrimPrefix(host, "*."), "*") {
+		return errors.New("only the first label may be a wildcard")
+	}
+	return nil
+}

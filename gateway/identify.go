@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/compat"
+	"github.com/dfws/dfws/compat/dispatch"
+	"github.com/dfws/dfws/compat/djangostate"
+)
+
+const (
+	// windowKeyCookie is the cookie of df_websockets that holds the window key (df_websockets 1.2.6, middleware.py).
+	windowKeyCookie = "dfwskey"
+	// maxWindowKey bounds the key: df_websockets makes 32 characters.
+	maxWindowKey = 128
+)
+
+// identity says who sits behind a window, once for its whole life.
+type identity struct {
+	// raw is the encoded window info. It is decoded at the first signal: a window that only listens pays for the bytes alone.
+	raw  []byte
+	info *compat.WindowInfo // nil until then; reader goroutine only
+
+	window  string // hash of the window key, for logs
+	session string // hash of the session that the identity hangs on, "" if none
+	user    string // user that it hangs on, "" if none
+	stamp   string
+}
+
+// windowInfo returns the decoded window info.
+func (id *identity) windowInfo() (*compat.WindowInfo, error) {
+	if id.info == nil {
+		info, err := compat.DecodeWindowInfo(celeryproto.Raw(id.raw))
+		if err != nil {
+			return nil, err
+		}
+		id.info, id.raw = info, nil
+	}
+	return id.info, nil
+}
+
+// handshake is what a request tells about its window.
+type handshake struct {
+	windowKey  string
+	csrfCookie string
+	userAgent  string
+	session    string // text of the session cookie, "" if there is none
+}
+
+// readHandshake reads the request as df_websockets' consumer sees it: cookies of the first Cookie header, repeated headers
+// joined with a comma, bytes as Latin-1.
+func readHandshake(r *http.Request, site *compat.Site) handshake {
+	h := handshake{userAgent: compat.Latin1(strings.Join(r.Header["User-Agent"], ","))}
+	if headers := r.Header["Cookie"]; len(headers) > 0 {
+		cookies := compat.ParseCookies(headers[0])
+		h.csrfCookie = cookies[site.CSRFCookieName]
+		h.session = cookies[site.SessionCookieName]
+		if key := cookies[windowKeyCookie]; len(key) <= maxWindowKey {
+			h.windowKey = key
+		}
+	}
+	return h
+}
+
+// identifier finds out who sits behind a handshake, by ticket.
+type identifier struct {
+	tickets  tickets
+	revoked  *revocations
+	site     *compat.Site
+	sessions *djangostate.SessionReader // nil unless sessions live in their cookie
+	now      func() time.Time
+}
+
+func newIdentifier(t tickets, revoked *revocations, site *compat.Site) (*identifier, error) {
+	id := &identifier{tickets: t, revoked: revoked, site: site, now: time.Now}
+	if site.SessionEngine == djangostate.SignedCookiesEngine {
+		reader := &djangostate.SessionReader{MaxAge: site.SessionCookieAge.Duration()}
+		for i, text := range site.SessionSigningKeys {
+			key, err := djangostate.ParseKey(text.Reveal())
+			if err != nil {
+				return nil, fmt.Errorf("gateway: config: Settings.Site.SessionSigningKeys[%d]: %w", i, err)
+			}
+			reader.Keys = append(reader.Keys, key)
+		}
+		id.sessions = reader
+	}
+	return id, nil
+}
+
+// identified is the result of identify.
+type identified struct {
+	identity identity
+	groups   []string
+	outcome  string // one of the Identified constants
+	fault    error  // why the ticket is bad, for the log
+}
+
+// identify returns an error only when Redis does not answer. Everything else has an answer, if only an anonymous one.
+func (id *identifier) identify(ctx context.Context, h handshake) (identified, error) {
+	anonymous := identified{identity: identity{raw: id.anonymous(h), window: windowHash(h.windowKey)}}
+	if h.windowKey == "" {
+		anonymous.outcome = IdentifiedNoKey
+		return anonymous, nil
+	}
+	t, err := id.tickets.Ticket(ctx, h.windowKey)
+	var bad *dispatch.TicketError
+	switch {
+	case errors.Is(err, dispatch.ErrNoTicket):
+		anonymous.outcome = IdentifiedNoTicket
+		return anonymous, nil
+	case errors.As(err, &bad):
+		anonymous.outcome, anonymous.fault = IdentifiedBadTicket, err
+		return anonymous, nil
+	case err != nil:
+		return identified{}, err
+	}
+	return id.judge(t, h, anonymous), nil
+}
+
+// judge decides what the ticket is worth to this handshake.
+func (id *identifier) judge(t *dispatch.Ticket, h handshake, anonymous identified) identified {
+	public := anonymous
+	public.groups, public.outcome = uniqueGroups(t.PublicGroups), IdentifiedOther
+	if !id.bound(t, h) {
+		return public
+	}
+	if id.revoked.covers(t.Session, t.User, t.Stamp) {
+		public.outcome = IdentifiedRevoked
+		return public
+	}
+	info, err := t.WindowInfo.WithHandshake(h.csrfCookie, h.userAgent)
+	if err != nil {
+		anonymous.outcome, anonymous.fault = IdentifiedBadTicket, err
+		return anonymous
+	}
+	return identified{
+		identity: identity{
+			raw: info.AppendJSON(nil), window: anonymous.identity.window,
+			session: t.Session, user: t.User, stamp: t.Stamp,
+		},
+		groups:  uniqueGroups(t.Groups),
+		outcome: IdentifiedTicket,
+	}
+}
+
+// bound says whether the handshake has the session that the ticket was made for.
+func (id *identifier) bound(t *dispatch.Ticket, h handshake) bool {
+	if t.Binding != dispatch.BindAuth {
+		return t.Serves(dispatch.Credentials{SessionCookie: h.session})
+	}
+	if id.sessions == nil || h.session == "" {
+		return false
+	}
+	// A session that Django would not accept either serves nothing. A visitor's session has neither user nor hash.
+	session, err := id.sessions.Read(h.session, id.now())
+	return err == nil && t.Session == dispatch.AuthHash(session.UserID, session.AuthHash)
+}
+
+// anonymous is the window info of a visitor who is not logged in.
+func (id *identifier) anonymous(h handshake) []byte {
+	return compat.AnonymousWindowInfo(compat.Handshake{
+		WindowKey: h.windowKey, CSRFCookie: h.csrfCookie, UserAgent: h.userAgent, LanguageCode: id.site.LanguageCode,
+	}).AppendJSON(nil)
+}
+
+// uniqueGroups drops repeated names.
+func uniqueGroups(names []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(names)))
+}
+
+// windowHash is how a window is named in logs: enough of the hash to find its ticket, nothing of the key.
+func windowHash(key string) string {
+	if key == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:8])
+}

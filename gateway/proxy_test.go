@@ -1,0 +1,367 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// proxied starts a gateway in front of an application server.
+func proxied(t testing.TB, app http.HandlerFunc, change func(*Config)) *rig {
+	t.Helper()
+	upstream := httptest.NewServer(app)
+	t.Cleanup(upstream.Close)
+	return proxiedTo(t, upstream.URL, change)
+}
+
+func proxiedTo(t testing.TB, upstream string, change func(*Config)) *rig {
+	t.Helper()
+	u, err := url.Parse(upstream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newRig(t, func(c *Config) {
+		c.Upstream = u
+		if change != nil {
+			change(c)
+		}
+	})
+}
+
+// get sends one request and returns the answer and its body.
+func (r *rig) get(change func(*http.Request)) (*http.Response, string) {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, r.server.URL+"/path", nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if change != nil {
+		change(req)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	return resp, string(body)
+}
+
+func TestProxyHeaders(t *testing.T) {
+	t.Parallel()
+	forged := http.Header{
+		"X-Forwarded-For": {"6.6.6.6"}, "X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Port": {"443"},
+		"Forwarded": {"for=6.6.6.6"}, "X-Real-Ip": {"6.6.6.6"}, "X_Forwarded_For": {"6.6.6.6"}, "X-Scheme": {"https"},
+		"Connection": {"X-Forwarded-For, X-Hop"}, "X-Hop": {"1"}, "Accept-Encoding": {"br"}, "Keep-Alive": {"1"}, "Te": {"trailers"},
+		"Proxy-Authorization": {"x"}, "X-Own": {"kept"},
+	}
+	for name, tc := range map[string]struct {
+		change func(*Config)
+		want   map[string]string
+	}{
+		"replaced": {nil, map[string]string{
+			"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "site.example:81", "X-Forwarded-Proto": "http", "X-Forwarded-Port": "",
+			"Forwarded": "", "X-Real-Ip": "", "X_forwarded_for": "", "X-Hop": "", "Accept-Encoding": "br", "Keep-Alive": "",
+			"Proxy-Authorization": "", "X-Own": "kept", "Host": "site.example:81", "X-Scheme": "https",
+		}},
+		"trusted": {func(c *Config) { c.TrustForwarded = true }, map[string]string{
+			"X-Forwarded-For": "6.6.6.6, 127.0.0.1", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "443",
+			"Forwarded": "for=6.6.6.6", "X-Real-Ip": "6.6.6.6", "X_forwarded_for": "",
+		}},
+		"underscores": {func(c *Config) { c.AllowUnderscoreHeaders = true }, map[string]string{"X_forwarded_for": "", "X-Forwarded-For": "127.0.0.1"}},
+		"secure header": {func(c *Config) { c.Settings.Site.SecureProxySSLHeader = []string{"HTTP_X_SCHEME", "https"} }, map[string]string{
+			"X-Scheme": "",
+		}},
+		"secure header is the usual one": {
+			func(c *Config) { c.Settings.Site.SecureProxySSLHeader = []string{"HTTP_X_FORWARDED_PROTO", "https"} },
+			map[string]string{"X-Forwarded-Proto": "http"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got http.Header
+			r := proxied(t, func(_ http.ResponseWriter, req *http.Request) {
+				got = req.Header.Clone()
+				got.Set("Host", req.Host)
+				if req.RequestURI != "/a%2Fb//c;d?x=1;y=%zz&z" {
+					t.Errorf("request URI %q", req.RequestURI)
+				}
+			}, tc.change)
+			resp, _ := r.get(func(req *http.Request) {
+				req.Header = forged.Clone()
+				if tc.change != nil && name == "trusted" {
+					req.Header.Del("Connection")
+				}
+				req.Host = "site.example:81"
+				req.URL.Path, req.URL.RawPath, req.URL.RawQuery = "/a/b//c;d", "/a%2Fb//c;d", "x=1;y=%zz&z"
+			})
+			if resp.StatusCode != http.StatusOK {
+				t.Fatalf("status %d", resp.StatusCode)
+			}
+			for name, want := range tc.want {
+				if v := strings.Join(got[http.CanonicalHeaderKey(name)], ", "); v != want {
+					t.Errorf("%s: %q, want %q", name, v, want)
+				}
+			}
+		})
+	}
+}
+
+func TestProxySecureHeaderOverTLS(t *testing.T) {
+	t.Parallel()
+	gotC := make(chan string, 1)
+	r := proxied(t, func(_ http.ResponseWriter, req *http.Request) {
+		gotC <- req.Header.Get("X-Scheme") + " " + req.Header.Get("X-Forwarded-Proto")
+	}, func(c *Config) { c.Settings.Site.SecureProxySSLHeader = []string{"HTTP_X_SCHEME", "on"} })
+	server := httptest.NewTLSServer(r.Handler())
+	t.Cleanup(server.Close)
+	resp, err := server.Client().Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if got := <-gotC; got != "on https" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestProxyStreams: each side sees what the other has sent before the end of the body.
+func TestProxyStreams(t *testing.T) {
+	t.Parallel()
+	r := proxied(t, func(w http.ResponseWriter, req *http.Request) {
+		rc := http.NewResponseController(w)
+		_ = rc.EnableFullDuplex()
+		lines := bufio.NewReader(req.Body)
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(w, "echo "+line)
+			_ = rc.Flush()
+		}
+	}, nil)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		r.Handler().ServeHTTP(w, req)
+	}))
+	t.Cleanup(server.Close)
+	body, writer := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/stream", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeC := make(chan string, 1)
+	writeC <- "0\n"
+	ctx, stop := contextOf(t)
+	defer stop()
+	go func() {
+		for {
+			select {
+			case line := <-writeC:
+				_, _ = io.WriteString(writer, line)
+			case <-ctx.Done():
+				_ = writer.Close()
+				return
+			}
+		}
+	}()
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	lines := bufio.NewReader(resp.Body)
+	for i := range 5 {
+		line, err := lines.ReadString('\n')
+		if err != nil || line != fmt.Sprintf("echo %d\n", i) {
+			t.Fatalf("line %d: %q, %v", i, line, err)
+		}
+		writeC <- fmt.Sprintf("%d\n", i+1)
+	}
+}
+
+func TestUpstreamAway(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	r := proxiedTo(t, "http://"+addr, nil)
+	for range 3 {
+		resp, body := r.get(nil)
+		id := resp.Header.Get("X-Request-Id")
+		if resp.StatusCode != http.StatusBadGateway || !strings.Contains(body, "application server is not available") || id == "" || !strings.Contains(body, id) {
+			t.Fatalf("got %d %q", resp.StatusCode, body)
+		}
+	}
+	if n := strings.Count(r.logs.String(), "level=ERROR"); n != 1 {
+		t.Errorf("%d error lines for one event", n)
+	}
+	r.anonymous().beat() // windows do not need the application server
+	l, err = net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.NotFoundHandler()}}
+	app.Start()
+	t.Cleanup(app.Close)
+	if resp, _ := r.get(nil); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("after it came back: %d", resp.StatusCode)
+	}
+	if !strings.Contains(r.logs.String(), "application server is back") {
+		t.Error("its return is not in the log")
+	}
+	if r.counts.get("proxy away") != 3 || r.counts.get("proxied Bad Gateway") != 3 || r.counts.get("proxied Not Found") != 1 {
+		t.Errorf("counts %v", r.counts.n)
+	}
+}
+
+func TestUpstreamBreaksOff(t *testing.T) {
+	t.Parallel()
+	r := proxied(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			_ = conn.Close()
+		}
+	}, nil)
+	resp, _ := r.get(func(req *http.Request) { req.Method = http.MethodPost })
+	if resp.StatusCode != http.StatusBadGateway || r.counts.get("proxy broken") != 1 {
+		t.Errorf("got %d, counts %v", resp.StatusCode, r.counts.n)
+	}
+}
+
+func TestUpstreamTimeout(t *testing.T) {
+	t.Parallel()
+	ctx, stop := contextOf(t)
+	r := proxied(t, func(http.ResponseWriter, *http.Request) { <-ctx.Done() },
+		func(c *Config) { c.UpstreamHeaderTimeout = 20 * time.Millisecond })
+	resp, body := r.get(nil)
+	stop()
+	if resp.StatusCode != http.StatusGatewayTimeout || !strings.Contains(body, resp.Header.Get("X-Request-Id")) {
+		t.Errorf("got %d %q", resp.StatusCode, body)
+	}
+}
+
+func TestClientGoesAway(t *testing.T) {
+	t.Parallel()
+	arrived, ctx := make(chan struct{}), t.Context()
+	r := proxied(t, func(_ http.ResponseWriter, req *http.Request) {
+		close(arrived)
+		<-req.Context().Done()
+	}, nil)
+	ctx, cancel := context.WithCancel(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-arrived
+		cancel()
+	}()
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	if _, err := tr.RoundTrip(req); err == nil {
+		t.Fatal("no error")
+	}
+	r.eventually("counted", func() bool { return r.counts.get("proxy canceled") == 1 })
+	if strings.Contains(r.logs.String(), "level=ERROR") {
+		t.Error("a client that left is in the log as an error")
+	}
+}
+
+func TestUnixUpstream(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Host)
+	})}}
+	app.Start()
+	t.Cleanup(app.Close)
+	r := proxiedTo(t, "unix://"+path, nil)
+	if resp, body := r.get(nil); resp.StatusCode != http.StatusOK || "http://"+body != r.server.URL {
+		t.Errorf("got %d %q", resp.StatusCode, body)
+	}
+}
+
+// TestOtherWebsockets go to the application server, and end when the gateway does.
+func TestOtherWebsockets(t *testing.T) {
+	t.Parallel()
+	r := proxied(t, func(w http.ResponseWriter, req *http.Request) {
+		up := websocket.Upgrader{Subprotocols: []string{"chat"}}
+		ws, err := up.Upgrade(w, req, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.Close() }()
+		for {
+			kind, data, err := ws.ReadMessage()
+			if err != nil || ws.WriteMessage(kind, append([]byte(req.URL.Path+" "), data...)) != nil {
+				return
+			}
+		}
+	}, nil)
+	d := websocket.Dialer{Subprotocols: []string{"chat"}}
+	ws, _, err := d.Dial("ws"+strings.TrimPrefix(r.server.URL, "http")+"/other/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &client{ws, t}
+	defer func() { _ = c.Close() }()
+	if c.Subprotocol() != "chat" {
+		t.Errorf("subprotocol %q", c.Subprotocol())
+	}
+	c.send("hello")
+	c.expect("/other/ hello")
+	r.stop()
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	if _, _, err := c.ReadMessage(); err == nil || strings.Contains(err.Error(), "timeout") {
+		t.Errorf("after the drain: %v", err)
+	}
+}
+
+// TestPathsBesideTheWebsocket: only a handshake at exactly the path is a window.
+func TestPathsBesideTheWebsocket(t *testing.T) {
+	t.Parallel()
+	r := proxied(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }, nil)
+	for _, path := range []string{"/ws", "/ws/extra", "/ws/", "/"} {
+		resp, _ := r.get(func(req *http.Request) { req.URL.Path = path })
+		if resp.StatusCode != http.StatusTeapot {
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
+	}
+	if _, resp, err := (&websocket.Dialer{}).Dial("ws"+strings.TrimPrefix(r.server.URL, "http")+"/ws/extra", nil); err == nil || resp.StatusCode != http.StatusTeapot {
+		t.Errorf("handshake at another path: %v", err)
+	}
+}
+
+func TestWithoutUpstream(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	if resp, _ := r.get(nil); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("got %d", resp.StatusCode)
+	}
+}

@@ -1,0 +1,257 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/dfws/dfws/compat"
+	"github.com/gorilla/websocket"
+	"golang.org/x/time/rate"
+)
+
+// maxPooledFrame bounds the read buffers that are kept; larger ones are left to the garbage collector.
+const maxPooledFrame = 64 << 10
+
+// readBuffers hold a frame while it is handled: an idle window owns none.
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// window is one open websocket: a page of df_websockets' script, or a program that speaks as one.
+type window struct {
+	g        *Gateway
+	conn     net.Conn        // what was hijacked; written by flush and flushWaiting only
+	raw      syscall.RawConn // of conn, nil if conn has none
+	ws       *websocket.Conn // reads conn; used by the reader goroutine only
+	identity identity
+	out      outbox
+
+	groups  []membership  // indexes are guarded by the hub's shards
+	limiter *rate.Limiter // nil without Config.FramesPerSecond
+	index   int           // in its shard of the window set; guarded by it
+	shard   uint8
+
+	seen   atomic.Int64  // Unix nanoseconds of the last frame or pong
+	pinged int64         // Unix nanoseconds of the last ping; heartbeat goroutine only
+	code   atomic.Uint32 // the first close code, 0 while open
+
+	byBrowser bool // the browser began the close; reader goroutine only
+}
+
+// socket is the connection that the websocket library sees. Once the window is open, what the library writes by itself
+// (the close frame of a protocol error) goes through the outbox like everything else, so that frames never mix.
+type socket struct {
+	net.Conn
+	w    *window
+	open bool // set by the reader goroutine before its first read; the library writes from that goroutine only
+}
+
+func (s *socket) Write(p []byte) (int, error) {
+	if !s.open {
+		return s.Conn.Write(p)
+	}
+	s.w.sealWith(CloseProtocol, append([]byte(nil), p...), false)
+	return len(p), nil
+}
+
+// SetWriteDeadline does nothing once the window is open: deadlines belong to flushWaiting.
+func (s *socket) SetWriteDeadline(t time.Time) error {
+	if s.open {
+		return nil
+	}
+	return s.Conn.SetWriteDeadline(t)
+}
+
+// push queues a frame and writes it if the socket takes it at once. A window that does not keep up is closed.
+func (w *window) push(frame []byte) {
+	flush, err := w.out.push(frame, w.g.outLimits)
+	if errors.Is(err, errOutboxFull) {
+		w.close(CloseSlowReader)
+		return
+	}
+	if flush {
+		w.flush()
+	}
+}
+
+// close ends the window with a close frame: at once when what is queued is worthless to it, else after what is queued.
+// The reader ends when the browser answers, or after Config.CloseTimeout.
+func (w *window) close(code CloseCode) {
+	discard := code == CloseSlowReader || code == CloseRevoked || code == CloseNoPong
+	w.sealWith(code, code.frame(), discard)
+}
+
+func (w *window) sealWith(code CloseCode, frame []byte, discard bool) {
+	s := w.out.seal(frame, discard)
+	if !s.first {
+		return
+	}
+	w.code.CompareAndSwap(0, uint32(code))
+	if s.held {
+		return // there is no socket yet: opened goes on
+	}
+	w.awaitClose()
+	if s.flush {
+		w.flush()
+	}
+}
+
+// awaitClose bounds the time for the browser's answer to a close frame.
+func (w *window) awaitClose() {
+	_ = w.conn.SetReadDeadline(time.Now().Add(w.g.cfg.CloseTimeout)) // fails only on a closed socket
+}
+
+// opened lets what was queued during the handshake go out.
+func (w *window) opened() {
+	w.seen.Store(time.Now().UnixNano())
+	flush, sealed := w.out.open()
+	if sealed {
+		w.awaitClose()
+	}
+	if flush {
+		w.flush()
+	}
+}
+
+// cut ends the window without a close frame.
+func (w *window) cut(code CloseCode) {
+	w.code.CompareAndSwap(0, uint32(code))
+	w.g.observer.framesDropped(w.out.kill())
+	_ = w.conn.Close()
+}
+
+// onPing answers a ping of the browser's side.
+func (w *window) onPing(data string) error {
+	w.seen.Store(time.Now().UnixNano())
+	w.push(encodeFrame(websocket.PongMessage, data))
+	return nil
+}
+
+func (w *window) onPong(string) error {
+	w.seen.Store(time.Now().UnixNano())
+	return nil
+}
+
+// onClose answers the browser's close frame with 1000, whatever it says, as daphne does; or takes it as the answer to ours.
+func (w *window) onClose(code int, _ string) error {
+	w.byBrowser = w.code.CompareAndSwap(0, uint32(boundedCode(code)))
+	w.sealWith(CloseNormal, CloseNormal.frame(), true)
+	return nil
+}
+
+// boundedCode keeps browsers from making up labels: what RFC 6455 names stays, the rest is counted as 4000.
+func boundedCode(code int) CloseCode {
+	if code >= 1000 && code < 1016 {
+		return CloseCode(code)
+	}
+	return CloseOther
+}
+
+// closing says whether a close frame was queued or the socket cut.
+func (w *window) closing() bool { return w.code.Load() != 0 }
+
+// read handles what the browser sends until the connection ends. It is the window's only permanent goroutine and the only
+// one that removes it.
+func (w *window) read() {
+	defer w.g.forget(w)
+	for {
+		kind, r, err := w.ws.NextReader()
+		if err != nil {
+			w.readEnded(err)
+			return
+		}
+		w.seen.Store(time.Now().UnixNano())
+		if w.closing() {
+			continue // the library skips what is not read
+		}
+		if err := w.handleFrame(kind, r); err != nil {
+			w.readEnded(err)
+			return
+		}
+	}
+}
+
+// handleFrame reads one frame and handles it. Only errors of the connection are returned.
+func (w *window) handleFrame(kind int, r io.Reader) error {
+	buf := readBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= maxPooledFrame {
+			readBuffers.Put(buf)
+		}
+	}()
+	data, err := readFrame((*buf)[:0], r, w.g.cfg.MaxFrameBytes)
+	*buf = data[:0]
+	switch {
+	case errors.Is(err, errFrameTooBig):
+		w.g.countFrame(FrameTooBig)
+		w.close(CloseTooBig)
+		return nil
+	case err != nil:
+		return err
+	case kind == websocket.BinaryMessage:
+		w.g.countFrame(FrameBinary)
+		w.g.logBadFrame(w, FrameBinary, len(data), nil)
+	case string(data) == compat.HeartbeatFrame:
+		w.g.countFrame(FrameHeartbeat)
+		w.push(heartbeatFrame)
+	case !utf8.Valid(data):
+		w.g.countFrame(FrameInvalidUTF8)
+		w.close(CloseInvalidUTF8)
+	default:
+		w.g.intake(w, data)
+	}
+	w.throttle()
+	return nil
+}
+
+// throttle lets a window that sends too fast wait; nothing is lost, its TCP window fills.
+func (w *window) throttle() {
+	if w.limiter == nil {
+		return
+	}
+	delay := w.limiter.Reserve().Delay()
+	if delay <= 0 {
+		return
+	}
+	w.g.observer.throttled()
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.g.drainC:
+	}
+}
+
+// readEnded records why the connection ended, unless the gateway ended it.
+func (w *window) readEnded(err error) {
+	if w.code.CompareAndSwap(0, uint32(CloseAbnormal)) {
+		w.byBrowser = true
+		w.g.log.Debug("connection lost", "window", w.identity.window, "err", err)
+	}
+}
+
+var errFrameTooBig = errors.New("gateway: frame too big")
+
+// readFrame appends one message to buf. A message longer than limit gives errFrameTooBig; the buffer grows with what
+// arrives, never with what a header promises.
+func readFrame(buf []byte, r io.Reader, limit int) ([]byte, error) {
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := r.Read(buf[len(buf):min(cap(buf), limit+1)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case len(buf) > limit:
+			return buf, errFrameTooBig
+		case errors.Is(err, io.EOF): // the end of the message; the end of the connection is a *websocket.CloseError
+			return buf, nil
+		case err != nil:
+			return buf, err
+		}
+	}
+}

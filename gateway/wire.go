@@ -1,0 +1,55 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dfws/dfws/celeryproto/redisbroker"
+	"github.com/dfws/dfws/channelslayer"
+	"github.com/dfws/dfws/compat/dispatch"
+)
+
+// errNoRegistry is what Ready says while no signal could be routed.
+var errNoRegistry = errors.New("gateway: the registry of signals is not loaded yet")
+
+// realPorts connects the gateway with the packages that speak to Redis.
+func realPorts(cfg *Config) (ports, error) {
+	s := cfg.Services
+	layerReceiver, err := s.Layer.NewReceiver(channelslayer.ReceiverConfig{})
+	if err != nil {
+		return ports{}, named("receiver", err)
+	}
+	return ports{
+		tickets:  s.Store,
+		receiver: layerPort{layerReceiver},
+		planner:  s.Dispatcher,
+		publisher: s.Broker.NewPublisher(redisbroker.PublisherConfig{
+			MaxQueued:      cfg.PublishMessages,
+			MaxQueuedBytes: int64(cfg.PublishBytes),
+			Deadline:       cfg.PublishDeadline,
+			DrainTimeout:   cfg.PublishDrainTimeout,
+		}),
+		health: servicesHealth{s},
+	}, nil
+}
+
+// layerPort is a channelslayer.Receiver in the gateway's words.
+type layerPort struct{ *channelslayer.Receiver }
+
+func (p layerPort) run(ctx context.Context, deliver func([]string, message)) error {
+	return p.Run(ctx, func(groups []string, m *channelslayer.Received) { deliver(groups, m) })
+}
+
+// servicesHealth asks the services how they are.
+type servicesHealth struct{ services *dispatch.Services }
+
+func (h servicesHealth) registry() error {
+	if !h.services.Registry.Ready() {
+		return errNoRegistry
+	}
+	return nil
+}
+
+func (h servicesHealth) layer(ctx context.Context) error {
+	return h.services.Layer.Ping(ctx)
+}
