@@ -1,0 +1,86 @@
+# Every target does its own set-up; nothing needs to run beforehand.
+#   make demo         the whole loop on this machine, prints the URL
+#   make demo-check   the same, drives it both ways, stops everything, exits 0 or not
+#   make test         every tier
+SHELL       := /bin/bash
+GO          ?= go
+PYTHON3     ?= python3
+VENV        := $(CURDIR)/.venv
+PY          := $(VENV)/bin/python
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS     := -X main.version=$(VERSION)
+FUZZTIME    ?= 10s
+
+export DFWS_PYTHON  ?= $(PY)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo demo-check test lint golangci vuln unit race redis python integration fuzz capture bench clean system
+
+help: ## this list
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+build: ## bin/dfws and bin/demo-worker
+	$(GO) build -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+demo: system build $(VENV)/.ready ## Django, gateway, Celery worker and Go worker; prints the URL; Ctrl-C stops them
+	$(GO) run ./integration/demo
+
+demo-check: system build $(VENV)/.ready ## the demo, driven both ways and stopped; exit status 0 when everything arrived
+	$(GO) run ./integration/demo -check
+
+test: lint unit race python integration ## every tier
+
+lint: $(VENV)/.ready ## gofmt, go vet, staticcheck, ruff, mypy
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags integration ./integration/...
+	$(GO) run $(STATICCHECK) -tags integration ./...
+	$(VENV)/bin/ruff check python-shim integration/project
+	$(VENV)/bin/ruff format --check python-shim
+	cd python-shim && $(VENV)/bin/mypy
+
+golangci: ## golangci-lint with .golangci.yml (compiles it first: several minutes)
+	$(GO) run $(GOLANGCI) run ./...
+
+vuln: ## known vulnerabilities of the dependencies (needs vuln.go.dev)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
+
+unit: ## Go tests without Redis
+	$(GO) test -short ./...
+
+race: system $(VENV)/.ready ## all Go tests with a real Redis and a real channels_redis, under the race detector
+	DFWS_REQUIRE=redis,python $(GO) test -race ./...
+
+redis: system $(VENV)/.ready ## the same without the race detector
+	DFWS_REQUIRE=redis,python $(GO) test ./...
+
+python: system $(VENV)/.ready ## the Django app's own tests
+	cd python-shim && DFWS_REQUIRE=redis $(VENV)/bin/pytest -q
+
+integration: system build $(VENV)/.ready ## real Django, Celery, Redis and Chromium
+	DFWS_REQUIRE=redis,python,chromium $(GO) test -tags integration -count=1 -timeout 30m ./integration/...
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+capture: system $(VENV)/.ready ## record the goldens again from real Python
+	integration/capture/run.sh
+
+bench: bench-gateway ## every benchmark
+
+bench-gateway: system build $(VENV)/.ready ## gateway beside daphne: connects, memory, broadcast, intake
+	$(GO) run ./integration/bench gateway
+
+system:
+	@integration/setup.sh system
+
+$(VENV)/.ready: integration/setup.sh integration/project/requirements.txt python-shim/pyproject.toml
+	integration/setup.sh venv $(VENV)
+
+clean: ## what the targets above made
+	rm -rf bin .venv .build

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dfws/dfws/cmd/internal/app"
+	"github.com/dfws/dfws/compat/dispatch"
+	"github.com/dfws/dfws/gateway"
+)
+
+// Timeouts of the front HTTP server. Bodies have none: uploads and streams take as long as they take.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 75 * time.Second
+	maxHeaderBytes    = 64 << 10
+	// shutdownTimeout is how long requests under way may take after the windows are gone.
+	shutdownTimeout = 10 * time.Second
+)
+
+// gatewayOptions are the options of `dfws gateway`; README.md has the same table.
+type gatewayOptions struct {
+	settings, listen, upstream, admin string
+	logFormat, logLevel               string
+	printConfig                       bool
+	origins                           app.List
+	gateway.Config
+}
+
+func newGatewayOptions(env environment) (*app.Options, *gatewayOptions) {
+	options, o := app.NewOptions("dfws gateway", env.stderr), &gatewayOptions{}
+	set := options.Set
+	set.StringVar(&o.settings, "settings", "", "`file` that `manage.py dfws settings --output FILE` wrote")
+	set.StringVar(&o.listen, "listen", "127.0.0.1:8000", "`address` for browsers")
+	set.StringVar(&o.upstream, "upstream", "", "`URL` of Django's HTTP server: http, https or unix:///path; empty: 404 for everything but windows")
+	set.StringVar(&o.admin, "admin", "", "`address` of /healthz, /readyz and /metrics; empty: none. Keep it from the outside")
+	set.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	set.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	set.BoolVar(&o.printConfig, "print-config", false, "print every option, its value and where it came from, and end")
+	set.Var(&o.origins, "allow-origin", "further `origin` whose pages may open windows (https://example.com, https://*.example.com); * for all, as daphne")
+	set.BoolVar(&o.TrustForwarded, "trust-forwarded", false, "keep X-Forwarded-… of requests: only behind a proxy that sets them itself")
+	set.BoolVar(&o.AllowUnderscoreHeaders, "allow-underscore-headers", false, "pass headers with _ in their name on to Django")
+	set.IntVar(&o.MaxWindows, "max-windows", gateway.DefaultMaxWindows, "open windows; more get 503; -1: no limit")
+	set.IntVar(&o.MaxFrameBytes, "max-frame-bytes", gateway.DefaultMaxFrameBytes, "one frame of a browser; a larger one closes its window with 1009")
+	set.Float64Var(&o.FramesPerSecond, "frames-per-second", 0, "frames of one window that are handled per second, faster ones wait; 0: no limit")
+	set.IntVar(&o.OutboxBytes, "outbox-bytes", gateway.DefaultOutboxBytes, "what may wait for one window; more closes it with 4408")
+	set.IntVar(&o.OutboxFrames, "outbox-frames", gateway.DefaultOutboxFrames, "frames that may wait for one window")
+	set.DurationVar(&o.PingInterval, "ping-interval", gateway.DefaultPingInterval, "silence after which a window is pinged")
+	set.DurationVar(&o.PongTimeout, "ping-timeout", gateway.DefaultPongTimeout, "time for its answer")
+	set.DurationVar(&o.PublishDeadline, "publish-deadline", gateway.DefaultPublishDeadline, "how long a signal may wait for the broker; then its window is closed with 1013")
+	set.IntVar(&o.PublishMessages, "publish-queue", gateway.DefaultPublishMessages, "signals that may wait for the broker")
+	set.IntVar(&o.PublishBytes, "publish-queue-bytes", gateway.DefaultPublishBytes, "their bytes")
+	set.DurationVar(&o.UpstreamHeaderTimeout, "upstream-timeout", gateway.DefaultUpstreamHeaderTimeout, "how long Django may take to begin an answer; then 504")
+	set.DurationVar(&o.DrainWindow, "drain", gateway.DefaultDrainWindow, "time over which windows are closed after SIGTERM")
+	return options, o
+}
+
+func runGateway(ctx context.Context, args []string, env environment) error {
+	options, o := newGatewayOptions(env)
+	if err := options.Parse(args, env.lookupEnv); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return usageError{err}
+	}
+	logger, err := app.NewLogger(env.stderr, o.logFormat, o.logLevel)
+	if err != nil {
+		return usageError{err}
+	}
+	if o.settings == "" {
+		return usageError{errors.New("--settings FILE is needed: `manage.py dfws settings --output FILE` writes it")}
+	}
+	settings, fromFile, err := app.LoadSettings(o.settings, "gateway", logger)
+	if err != nil {
+		return usageError{err}
+	}
+	if err := options.ApplyFile(fromFile); err != nil {
+		return usageError{err}
+	}
+	if o.printConfig {
+		return options.Print(env.stdout)
+	}
+	if o.Upstream, err = parseUpstream(o.upstream); err != nil {
+		return usageError{err}
+	}
+	if logger, err = app.NewLogger(env.stderr, o.logFormat, o.logLevel); err != nil { // the settings file may have changed them
+		return usageError{err}
+	}
+	metrics := app.NewMetrics()
+	services, err := dispatch.Connect(ctx, dispatch.ServicesConfig{Settings: settings, Logger: logger,
+		Observers: dispatch.Observers{Dispatch: metrics.Dispatch, Broker: metrics.Broker, Layer: metrics.Layer}})
+	if err != nil {
+		return usageError{err}
+	}
+	o.Settings, o.Services, o.Logger, o.Observer, o.AllowedOrigins = settings, services, logger, metrics.Gateway, o.origins
+	gw, err := gateway.New(o.Config)
+	if err != nil {
+		return usageError{errors.Join(err, services.Close())}
+	}
+	err = serveGateway(ctx, o, gw, app.AdminHandler(gw.Ready, metrics.Registry), logger)
+	return errors.Join(err, services.Close())
+}
+
+func parseUpstream(text string) (*url.URL, error) {
+	if text == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("upstream: not a URL") // the text may hold a password
+	}
+	return u, nil
+}
+
+// serveGateway runs everything until ctx ends, then stops it in this order: the gateway drains (new websockets get 503, open
+// windows are closed, their signals are written), then HTTP requests under way end, then the admin server and the watchers
+// stop, so that probes see the drain.
+func serveGateway(ctx context.Context, o *gatewayOptions, gw *gateway.Gateway, admin http.Handler, logger *slog.Logger) error {
+	listener, err := listen(ctx, "listen", o.listen)
+	if err != nil {
+		return err
+	}
+	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx)) // what outlives the drain
+	defer stopBehind()
+	var group errgroup.Group
+	if o.admin != "" {
+		adminListener, err := listen(ctx, "admin", o.admin)
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		group.Go(func() error { return app.ServeAdmin(behind, adminListener, admin) })
+		logger.Info("admin address", "addr", adminListener.Addr().String())
+	}
+	group.Go(func() error { return o.Services.Run(behind) })
+
+	front := &http.Server{Handler: gw.Handler(), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
+	runCtx, cancelRun := context.WithCancelCause(ctx)
+	defer cancelRun(nil)
+	group.Go(func() error {
+		err := front.Serve(listener)
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		cancelRun(err)
+		return fmt.Errorf("listen: %w", err)
+	})
+	logger.Info("gateway listens", "addr", listener.Addr().String(), "websocket", o.Settings.WebSocket.URL, "upstream", o.upstream, "version", version)
+	runErr := gw.Run(runCtx)
+	grace, cancel := context.WithTimeout(behind, shutdownTimeout)
+	defer cancel()
+	shutdownErr := front.Shutdown(grace)
+	if errors.Is(shutdownErr, context.DeadlineExceeded) {
+		logger.Warn("requests were still under way at the end and are cut", "after", shutdownTimeout)
+		shutdownErr = front.Close()
+	}
+	stopBehind()
+	err = errors.Join(runErr, shutdownErr, group.Wait())
+	logger.Info("gateway stopped", "err", err)
+	return err
+}
+
+func listen(ctx context.Context, option, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("%s: %w", option, err)}
+	}
+	return l, nil
+}

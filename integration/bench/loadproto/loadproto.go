@@ -1,0 +1,84 @@
+// Package loadproto is what the benchmark and its load generator say to each other, and the arithmetic that both use.
+package loadproto
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Command is one line from the benchmark to the load generator.
+type Command struct {
+	Do             string   `json:"do"`                    // connect, await, send, close
+	URL            string   `json:"url,omitempty"`         // connect: ws://host:port/ws/
+	Cookies        []string `json:"cookies,omitempty"`     // connect: one window each
+	Concurrency    int      `json:"concurrency,omitempty"` // connect: handshakes under way at once
+	Text           string   `json:"text,omitempty"`        // send: the frame
+	Total          int      `json:"total,omitempty"`       // await, send: frames over all windows
+	TimeoutSeconds float64  `json:"timeout_seconds,omitempty"`
+}
+
+// Reply is the load generator's answer. Delays are those of handshakes (connect) or of frames since they were sent (await).
+type Reply struct {
+	Seconds    float64 `json:"seconds"`
+	Open       int     `json:"open"`
+	Failed     int     `json:"failed"`
+	Lost       int     `json:"lost"` // windows that the server ended
+	Received   int     `json:"received"`
+	P50Millis  float64 `json:"p50_millis"`
+	P99Millis  float64 `json:"p99_millis"`
+	CPUSeconds float64 `json:"cpu_seconds"` // of the load generator, since it started
+	Error      string  `json:"error,omitempty"`
+}
+
+// Percentile returns the p-th percentile (0 to 100, nearest rank) of delays in milliseconds, 0 without any.
+func Percentile(delays []time.Duration, p int) float64 {
+	if len(delays) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(delays))
+	rank := (len(sorted)*p + 99) / 100
+	return float64(sorted[max(rank, 1)-1]) / float64(time.Millisecond)
+}
+
+// ticksPerSecond is Linux's USER_HZ: the unit of the times in /proc/PID/stat (proc(5)).
+const ticksPerSecond = 100
+
+// CPUSeconds returns the processor time that the process has used, in user and kernel mode, all threads together.
+func CPUSeconds(pid int) (float64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	text := string(data)
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // the name may contain blanks
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
+	}
+	user, err := strconv.ParseFloat(fields[11], 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseFloat(fields[12], 64)
+	if err != nil {
+		return 0, err
+	}
+	return (user + system) / ticksPerSecond, nil
+}
+
+// ResidentBytes returns the resident memory of the process.
+func ResidentBytes(pid int) (int64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(data))
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("/proc/%d/statm: %d fields", pid, len(fields))
+	}
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}

@@ -1,0 +1,140 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/dfws/dfws"
+
+// mayImport is the package graph of ARCHITECTURE.md: what each package of ours may reach, directly or not.
+var mayImport = map[string][]string{
+	"celeryproto":             {},
+	"celeryproto/redisbroker": {"celeryproto"},
+	"channelslayer":           {},
+	"compat":                  {"celeryproto"},
+	"compat/djangostate":      {"celeryproto", "compat"},
+	"compat/dispatch":         {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate"},
+	"gateway":                 {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch"},
+	"worker":                  {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch"},
+}
+
+// importers lists who of ours may import a third-party package directly.
+var importers = map[string][]string{
+	"github.com/redis/go-redis/v9":                 {"celeryproto/redisbroker", "channelslayer", "compat/dispatch"},
+	"github.com/gorilla/websocket":                 {"gateway"},
+	"github.com/mitchellh/mapstructure":            {"worker"},
+	"github.com/vmihailenco/msgpack/v5":            {"channelslayer"},
+	"github.com/prometheus/client_golang":          {"cmd/internal/app"},
+	"github.com/chromedp/chromedp":                 {},
+	"github.com/google/go-cmp":                     {},
+	"go.uber.org/goleak":                           {},
+	"testing":                                      {"channelslayer/layertest", "worker/workertest"},
+	"github.com/dfws/dfws/integration/harness":     {},
+	"github.com/dfws/dfws/channelslayer/layertest": {},
+}
+
+// pure packages read no environment, network, file or clock service: they may not import these.
+var impure = []string{"net", "net/http", "os", "os/exec", "syscall", "log"}
+
+// maxChain is how long a chain of imports inside the module may be.
+const maxChain = 5
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+// TestPackageGraph keeps the graph of ARCHITECTURE.md true. Folders under integration/ may import everything.
+func TestPackageGraph(t *testing.T) {
+	t.Parallel()
+	packages := mustListPackages(t)
+	for path, allowed := range mayImport {
+		p, ok := packages[path]
+		if !ok {
+			t.Errorf("package %s is in the graph and does not exist", path)
+			continue
+		}
+		for _, dep := range p.Deps {
+			inner, ours := strings.CutPrefix(dep, module+"/")
+			if ours && !slices.Contains(allowed, inner) {
+				t.Errorf("%s reaches %s", path, inner)
+			}
+		}
+	}
+	for _, path := range []string{"celeryproto", "compat", "compat/djangostate"} {
+		for _, imported := range packages[path].Imports {
+			if slices.Contains(impure, imported) {
+				t.Errorf("%s is to stay pure and imports %s", path, imported)
+			}
+		}
+	}
+}
+
+// TestOneImporter checks that each third-party package has the importers that ARCHITECTURE.md names and no others.
+func TestOneImporter(t *testing.T) {
+	t.Parallel()
+	for path, p := range mustListPackages(t) {
+		if strings.HasPrefix(path, "integration") {
+			continue
+		}
+		for _, imported := range p.Imports {
+			for pkg, allowed := range importers {
+				if (imported == pkg || strings.HasPrefix(imported, pkg+"/")) && !slices.Contains(allowed, path) {
+					t.Errorf("%s imports %s", path, imported)
+				}
+			}
+		}
+	}
+}
+
+// TestImportChain keeps the longest chain of imports between our packages short.
+func TestImportChain(t *testing.T) {
+	t.Parallel()
+	packages := mustListPackages(t)
+	var length func(path string) int
+	length = func(path string) int {
+		longest := 0
+		for _, imported := range packages[path].Imports {
+			if inner, ours := strings.CutPrefix(imported, module+"/"); ours {
+				longest = max(longest, length(inner))
+			}
+		}
+		return longest + 1
+	}
+	for path := range packages {
+		if strings.HasPrefix(path, "integration") {
+			continue
+		}
+		if n := length(path); n > maxChain+1 { // the binary itself comes on top
+			t.Errorf("%s starts a chain of %d packages", path, n)
+		}
+	}
+}
+
+func mustListPackages(t *testing.T) map[string]goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"/...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	packages := map[string]goPackage{}
+	decoder := json.NewDecoder(bytes.NewReader(out))
+	for {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages[strings.TrimPrefix(p.ImportPath, module+"/")] = p
+	}
+}

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# What the Makefile needs on a fresh machine.
+#   setup.sh system      redis-server and chromium (Debian packages), if they are missing
+#   setup.sh venv DIR    the pinned Python environment of the site under test, with the Django app in it
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+
+system() {
+  local missing=()
+  command -v redis-server >/dev/null || missing+=(redis-server)
+  command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+  [ ${#missing[@]} -eq 0 ] && return 0
+  if ! command -v apt-get >/dev/null; then
+    echo "please install: ${missing[*]}" >&2
+    return 1
+  fi
+  local sudo=()
+  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+  "${sudo[@]}" apt-get update -q
+  # The package starts a system-wide server on port 6379; every test starts its own on a free port.
+  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+venv() {
+  local dir=$1
+  [ -x "$dir/bin/python" ] || "${PYTHON3:-python3}" -m venv "$dir"
+  "$dir/bin/python" -m pip install -q -r "$here/project/requirements.txt"
+  "$dir/bin/python" -m pip install -q -e "$here/../python-shim[test]"
+  touch "$dir/.ready"
+}
+
+case "${1:-}" in
+  system) system ;;
+  venv) venv "${2:?directory}" ;;
+  *) echo "usage: $0 system | venv DIR" >&2; exit 2 ;;
+esac
