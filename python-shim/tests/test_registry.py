@@ -6,17 +6,16 @@ from typing import Any
 
 import pytest
 from django.test import Client, override_settings
-from redis import Redis
 
 from dfws import _df, apps, background, registry, routing
 from tests.conftest import Server, publish_go, wait_until
 
 
-def entry_of(redis: Redis) -> Any:
-    return json.loads(redis.hget("dfws:registry", "python"))  # type: ignore[arg-type]
+def entry_of(redis: Any) -> Any:
+    return json.loads(redis.hget("dfws:registry", "python"))
 
 
-def test_entry(redis: Redis) -> None:
+def test_entry(redis: Any) -> None:
     assert registry.publish()
 
     entry = entry_of(redis)
@@ -63,18 +62,18 @@ def test_entry(redis: Redis) -> None:
     assert entry["digest"] == hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def test_written_only_when_it_changed(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_written_only_when_it_changed(redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert registry.publish()
     before = redis.hget("dfws:registry", "python")
     assert not registry.publish()
     assert redis.hget("dfws:registry", "python") == before
 
-    monkeypatch.setitem(_df.local_handlers(), "shop.new", _df.local_handlers()["shop.order"])  # type: ignore[arg-type]
+    monkeypatch.setitem(_df.local_handlers(), "shop.new", _df.local_handlers()["shop.order"])
     assert registry.publish()
     assert "shop.new" in entry_of(redis)["signals"]
 
 
-def test_change_is_announced(redis: Redis) -> None:
+def test_change_is_announced(redis: Any) -> None:
     with redis.pubsub() as subscription:
         subscription.subscribe("dfws:registry:changed")
         wait_until(lambda: subscription.get_message())
@@ -83,13 +82,13 @@ def test_change_is_announced(redis: Redis) -> None:
     assert message is not None and message["data"] == "python"
 
 
-def test_published_when_the_site_serves_pages(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_when_the_site_serves_pages(redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apps, "_published_by", set())
     Client().get("/plain/")
     wait_until(lambda: redis.hexists("dfws:registry", "python"))
 
 
-def test_waits_for_redis_without_delaying_the_start(redis: Redis, redis_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waits_for_redis_without_delaying_the_start(redis: Any, redis_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apps, "_published_by", set())
     monkeypatch.setattr(background, "FIRST_PAUSE", 0.05)
     redis_server.stop()
@@ -101,7 +100,7 @@ def test_waits_for_redis_without_delaying_the_start(redis: Redis, redis_server: 
     wait_until(lambda: redis.hexists("dfws:registry", "python"))
 
 
-def test_not_published_when_inactive(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_published_when_inactive(redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apps, "_published_by", set())
     with override_settings(DFWS_ENABLED=None):
         Client().get("/plain/")
@@ -109,7 +108,7 @@ def test_not_published_when_inactive(redis: Redis, monkeypatch: pytest.MonkeyPat
     assert not redis.exists("dfws:registry")
 
 
-def test_published_again_when_it_vanished(redis: Redis) -> None:
+def test_published_again_when_it_vanished(redis: Any) -> None:
     publish_go(redis, {})
     routing.snapshot()
     wait_until(lambda: redis.hexists("dfws:registry", "python"))

@@ -9,7 +9,6 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
-from redis import Redis
 
 from dfws import background, identity
 from tests.conftest import Server, wait_until
@@ -20,7 +19,7 @@ Heard = Callable[[], "list[dict[str, Any]]"]
 
 
 @pytest.fixture
-def heard(redis: Redis) -> Iterator[Heard]:
+def heard(redis: Any) -> Iterator[Heard]:
     """What a gateway heard so far."""
     messages: list[dict[str, Any]] = []
     with redis.pubsub(ignore_subscribe_messages=True) as subscription:
@@ -35,7 +34,7 @@ def heard(redis: Redis) -> Iterator[Heard]:
         yield read
 
 
-def keys(redis: Redis) -> list[str]:
+def keys(redis: Any) -> list[str]:
     return sorted(redis.scan_iter("dfws:ticket*"))
 
 
@@ -51,7 +50,7 @@ def session_of(client: Client) -> str:
     return identity.session_hash(client.cookies["sessionid"].value)
 
 
-def test_logout(redis: Redis, alice: Any, heard: Heard) -> None:
+def test_logout(redis: Any, alice: Any, heard: Heard) -> None:
     client, _ = logged_in(alice)
     other, other_ticket = logged_in(alice)
     session = session_of(client)
@@ -68,7 +67,7 @@ def test_logout(redis: Redis, alice: Any, heard: Heard) -> None:
     assert session_of(other) != session
 
 
-def test_logout_spares_a_ticket_that_was_rewritten(redis: Redis, alice: Any, heard: Heard) -> None:
+def test_logout_spares_a_ticket_that_was_rewritten(redis: Any, alice: Any, heard: Heard) -> None:
     client, ticket = logged_in(alice)
     text = redis.get(ticket)
     assert isinstance(text, str)
@@ -84,7 +83,7 @@ def test_logout_of_nobody(heard: Heard) -> None:
     assert heard() == []
 
 
-def test_logout_with_signed_cookies(redis: Redis, alice: Any, heard: Heard) -> None:
+def test_logout_with_signed_cookies(redis: Any, alice: Any, heard: Heard) -> None:
     with override_settings(SESSION_ENGINE=SIGNED_COOKIES):
         client = Client()
         client.get("/page/?do=login")
@@ -96,7 +95,7 @@ def test_logout_with_signed_cookies(redis: Redis, alice: Any, heard: Heard) -> N
 
 
 @pytest.mark.parametrize(("field", "value"), [("is_active", False), ("is_staff", True), ("is_superuser", True), ("password", "!")])
-def test_changed_user(redis: Redis, alice: Any, heard: Heard, field: str, value: Any) -> None:
+def test_changed_user(redis: Any, alice: Any, heard: Heard, field: str, value: Any) -> None:
     _, first = logged_in(alice)
     _, second = logged_in(alice)
     setattr(alice, field, value)
@@ -105,7 +104,7 @@ def test_changed_user(redis: Redis, alice: Any, heard: Heard, field: str, value:
     assert not redis.exists(first, second, f"dfws:tickets:user:auth.user.{alice.pk}")
 
 
-def test_unchanged_user(redis: Redis, alice: Any, heard: Heard) -> None:
+def test_unchanged_user(redis: Any, alice: Any, heard: Heard) -> None:
     _, ticket = logged_in(alice)
     alice.first_name = "Alice"
     alice.save()
@@ -114,7 +113,7 @@ def test_unchanged_user(redis: Redis, alice: Any, heard: Heard) -> None:
     assert redis.exists(ticket)
 
 
-def test_other_fields_alone_ask_nothing_of_redis(redis: Redis, alice: Any, heard: Heard) -> None:
+def test_other_fields_alone_ask_nothing_of_redis(redis: Any, alice: Any, heard: Heard) -> None:
     alice.is_active = False
     alice.save(update_fields=["last_login"])
     assert heard() == []
@@ -128,7 +127,7 @@ def test_user_without_tickets_may_still_have_windows(alice: Any, heard: Heard) -
     assert len(heard()) == 1
 
 
-def test_corrupt_ticket_goes_too(redis: Redis, alice: Any, heard: Heard) -> None:
+def test_corrupt_ticket_goes_too(redis: Any, alice: Any, heard: Heard) -> None:
     _, ticket = logged_in(alice)
     redis.set(ticket, "not json")
     alice.save()
@@ -136,7 +135,7 @@ def test_corrupt_ticket_goes_too(redis: Redis, alice: Any, heard: Heard) -> None
     assert len(heard()) == 1
 
 
-def test_expired_and_foreign_tickets_leave_the_index(redis: Redis, alice: Any) -> None:
+def test_expired_and_foreign_tickets_leave_the_index(redis: Any, alice: Any) -> None:
     _, ticket = logged_in(alice)
     index = f"dfws:tickets:user:auth.user.{alice.pk}"
     redis.set("dfws:ticket:foreign", '{"user": "auth.user.999", "stamp": "x"}')
@@ -146,7 +145,7 @@ def test_expired_and_foreign_tickets_leave_the_index(redis: Redis, alice: Any) -
     assert redis.exists("dfws:ticket:foreign")
 
 
-def test_deleted_user(redis: Redis, alice: Any, heard: Heard) -> None:
+def test_deleted_user(redis: Any, alice: Any, heard: Heard) -> None:
     _, ticket = logged_in(alice)
     name = f"auth.user.{alice.pk}"
     alice.delete()
@@ -154,19 +153,19 @@ def test_deleted_user(redis: Redis, alice: Any, heard: Heard) -> None:
     assert not redis.exists(ticket)
 
 
-def test_new_password_keeps_this_browser(redis: Redis, alice: Any, heard: Heard) -> None:
+def test_new_password_keeps_this_browser(redis: Any, alice: Any, heard: Heard) -> None:
     client, old = logged_in(alice)
     _, elsewhere = logged_in(alice)
     client.get("/page/?do=new-password")
     alice.refresh_from_db()
     assert [message["stamp"] for message in heard()] == [identity.user_stamp(alice)]
     assert not redis.exists(old, elsewhere)
-    new = json.loads(redis.get("dfws:ticket:" + hashlib.sha256(client.cookies["dfwskey"].value.encode()).hexdigest()))  # type: ignore[arg-type]
+    new = json.loads(redis.get("dfws:ticket:" + hashlib.sha256(client.cookies["dfwskey"].value.encode()).hexdigest()))
     assert (new["stamp"], new["session"]) == (identity.user_stamp(alice), session_of(client))
-    assert client.get("/page/").wsgi_request.user == alice  # type: ignore[comparison-overlap]
+    assert client.get("/page/").wsgi_request.user == alice
 
 
-def test_nothing_before_the_commit(redis: Redis, alice: Any, heard: Heard) -> None:
+def test_nothing_before_the_commit(redis: Any, alice: Any, heard: Heard) -> None:
     from django.db import transaction
 
     with transaction.atomic():
@@ -182,7 +181,7 @@ def test_nothing_before_the_commit(redis: Redis, alice: Any, heard: Heard) -> No
     assert len(heard()) == 1
 
 
-def test_waits_for_redis(redis: Redis, redis_server: Server, alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waits_for_redis(redis: Any, redis_server: Server, alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "FIRST_PAUSE", 0.05)
     redis_server.stop()
     try:

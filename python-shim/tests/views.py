@@ -52,6 +52,7 @@ def _act(request: HttpRequest, action: str) -> None:
 
 
 def _new_password(request: HttpRequest, keep: bool) -> None:
+    assert request.user.is_authenticated
     # Another instance than request.user, as a form's clean() may have loaded it.
     user = get_user_model().objects.get(username="alice")
     user.set_password("looking-glass")

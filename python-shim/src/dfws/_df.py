@@ -27,7 +27,7 @@ from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
 from celery.app.defaults import _TO_NEW_KEY  # type: ignore[attr-defined]  # as df_websockets.celery does
-from celery.app.utils import detect_settings
+from celery.app.utils import detect_settings  # type: ignore[attr-defined]
 from df_websockets import constants, decorators, middleware, tasks, ws_settings
 from df_websockets.utils import valid_topic_name
 from df_websockets.window_info import WindowInfo

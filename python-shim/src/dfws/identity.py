@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
@@ -57,9 +57,14 @@ def deleted_stamp() -> str:
     return _sha256("dfws.stamp:deleted")
 
 
+def is_signed_cookie(session: SessionBase) -> bool:
+    """Tell whether a session lives in its cookie."""
+    return isinstance(session, SignedCookies)
+
+
 def revocable_session(session: SessionBase) -> str | None:
     """Name a session that is about to end; None when no ticket can be bound to it."""
-    if isinstance(session, SignedCookies):
+    if is_signed_cookie(session):
         return auth_hash(session) if session.get(SESSION_KEY) else None
     return session_hash(session.session_key) if session.session_key else None
 
@@ -74,35 +79,37 @@ def binding_after(request: HttpRequest, response: HttpResponseBase) -> Binding:
     if session is None:
         # No SessionMiddleware: nothing will change the cookie that came, which then means nothing and is compared as a text.
         return _cookie_binding(request.COOKIES.get(name, ""))
-    if isinstance(session, SignedCookies):
+    if is_signed_cookie(session):
         return Binding("none") if session.is_empty() else Binding("auth", auth_hash(session))
     if session.session_key is None and not session.is_empty() and response.status_code < 500:
         session.create()
     return _cookie_binding(session.session_key or "")
 
 
-def verified_user(request: HttpRequest) -> AbstractBaseUser | None:
+def verified_user(request: HttpRequest, *, reload: bool = False) -> AbstractBaseUser | None:
     """Return the user whom a handshake with the session of this request would find; None for nobody.
 
     That is ``request.user``, unless the password was changed meanwhile: by this very view, perhaps in another instance of the user.
+    ``reload`` reads the user's row again in any case.
     """
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return None
     model = get_user_model()
-    session: SessionBase | None = getattr(request, "session", None)
-    if session is None or not isinstance(user, model) or not hasattr(user, "get_session_auth_hash"):
+    if not isinstance(user, model):
         return user  # type: ignore[no-any-return]
-    expected = session.get(HASH_SESSION_KEY)
-    if not expected or session.get(SESSION_KEY) != model._meta.pk.value_to_string(user) or BACKEND_SESSION_KEY not in session:
-        return user  # logged in by other means than the session
-    if _hash_matches(user, expected):
+    if not reload and _is_in_session(user, request):
         return user
     fresh = model._default_manager.filter(pk=user.pk).first()
-    return fresh if fresh is not None and _hash_matches(fresh, expected) else None
+    return fresh if fresh is not None and _is_in_session(fresh, request) else None
 
 
-def _hash_matches(user: AbstractBaseUser, expected: str) -> bool:
+def _is_in_session(user: AbstractBaseUser, request: HttpRequest) -> bool:
+    """Tell whether the session accepts this user's password; True for one who was logged in by other means than the session."""
+    session: SessionBase | None = getattr(request, "session", None)
+    expected = None if session is None else session.get(HASH_SESSION_KEY)
+    if session is None or not expected or session.get(SESSION_KEY) != user._meta.pk.value_to_string(user):
+        return True
     # No fallback keys here: django.contrib.auth has replaced a hash made with one of them when it loaded the user.
     return constant_time_compare(expected, user.get_session_auth_hash())
 

@@ -27,6 +27,8 @@ from dfws import background, conf, identity, store
 logger = logging.getLogger("dfws")
 
 SCHEMA: Final = 1
+# Seconds in which a page that was begun before a revocation may still write its ticket.
+LATE_TICKETS: Final = 60
 
 
 def connect() -> None:
@@ -38,18 +40,22 @@ def connect() -> None:
             post_delete.connect(_user_deleted, sender=model, dispatch_uid=f"dfws.deleted.{model._meta.label_lower}")
 
 
-def revoke_session(redis: Redis, session: str) -> None:
-    """Drop the tickets of a session and tell the gateways."""
+def revoke_session(redis: Redis, session: str, returns: bool = False) -> None:
+    """Drop the tickets of a session and tell the gateways.
+
+    ``returns``: the same name may be that of the next session too, as with signed cookies; then tickets written late are accepted.
+    """
     payload = json.dumps({"schema": SCHEMA, "session": session})
-    keys = [store.session_index_key(session)]
-    store.run_script(redis, store.REVOKE_SESSION, keys, [session, store.revoked_channel(), payload])
+    keys = [store.session_index_key(session), store.ended_key(session)]
+    life = 0 if returns else LATE_TICKETS
+    store.run_script(redis, store.REVOKE_SESSION, keys, [session, store.revoked_channel(), payload, str(life)])
 
 
 def revoke_user(redis: Redis, user: str, stamp: str) -> None:
     """Drop the tickets of a user that were made for another stamp and tell the gateways; nothing if there are only others."""
     payload = json.dumps({"schema": SCHEMA, "user": user, "stamp": stamp})
-    keys = [store.user_index_key(user)]
-    store.run_script(redis, store.REVOKE_USER, keys, [user, stamp, store.revoked_channel(), payload])
+    keys = [store.user_index_key(user), store.stamp_key(user)]
+    store.run_script(redis, store.REVOKE_USER, keys, [user, stamp, store.revoked_channel(), payload, str(LATE_TICKETS)])
 
 
 def _logged_out(*, request: HttpRequest | None = None, **_: Any) -> None:
@@ -59,7 +65,8 @@ def _logged_out(*, request: HttpRequest | None = None, **_: Any) -> None:
         return
     name = identity.revocable_session(session)
     if name is not None:
-        _revoke(f"revocation:{name}", partial(revoke_session, session=name))
+        returns = identity.is_signed_cookie(session)
+        _revoke(f"revocation:{name}", partial(revoke_session, session=name, returns=returns))
 
 
 def _user_saved(*, instance: AbstractBaseUser, using: str, update_fields: Iterable[str] | None = None, **_: Any) -> None:

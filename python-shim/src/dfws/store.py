@@ -71,6 +71,16 @@ def session_index_key(session: str) -> str:
     return f"{key_prefix()}tickets:session:{session}"
 
 
+def stamp_key(user: str) -> str:
+    """Stamp that a user got a moment ago."""
+    return f"{key_prefix()}stamp:{user}"
+
+
+def ended_key(session: str) -> str:
+    """Mark of a session that ended a moment ago."""
+    return f"{key_prefix()}ended:{session}"
+
+
 def revoked_channel() -> str:
     """Channel of revocations."""
     return key_prefix() + "revoked"
@@ -168,12 +178,33 @@ def log_rarely(subject: str, error: BaseException) -> None:
 
 # --- scripts ---------------------------------------------------------------------------------------------------------
 
+# Writes a ticket, unless its user or session was revoked after this page had read them.
+#   KEYS: ticket, mark of the session's end, the user's new stamp, then the indexes
+#   ARGV: ticket, life in seconds, stamp, "1" to write in any case
+#   Returns "ended" or "changed" without writing, else the sizes of the indexes.
+SAVE_TICKET: Final = """
+if ARGV[4] ~= '1' then
+  if redis.call('EXISTS', KEYS[2]) == 1 then return 'ended' end
+  local stamp = redis.call('GET', KEYS[3])
+  if stamp and stamp ~= ARGV[3] then return 'changed' end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+local sizes = {}
+for i = 4, #KEYS do
+  redis.call('SADD', KEYS[i], KEYS[1])
+  redis.call('EXPIRE', KEYS[i], ARGV[2])
+  sizes[#sizes + 1] = redis.call('SCARD', KEYS[i])
+end
+return sizes
+"""
+
 # Drops a user's tickets made for another state of that user, and tells the gateways.
-#   KEYS[1] index of the user's tickets; ARGV: user, new stamp, channel, payload
+#   KEYS: index of the user's tickets, the user's new stamp; ARGV: user, new stamp, channel, payload, life of KEYS[2] in seconds
 #   Returns the number of dropped tickets, or -1 when every ticket has the stamp already: then nothing changed and nothing is said.
 #   Members whose ticket expired, or was rewritten for somebody else, leave the index.
 REVOKE_USER: Final = """
 local kept, dropped = 0, 0
+redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[5])
 for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local text = redis.call('GET', key)
   local ok, ticket = pcall(cjson.decode, text or '')
@@ -193,10 +224,11 @@ return dropped
 """
 
 # Drops the tickets of one session and tells the gateways.
-#   KEYS[1] index of the session's tickets; ARGV: session, channel, payload
+#   KEYS: index of the session's tickets, mark of its end; ARGV: session, channel, payload, life of KEYS[2] in seconds, 0 for no mark
 #   Returns the number of dropped tickets. A ticket rewritten for another session stays.
 REVOKE_SESSION: Final = """
 local dropped = 0
+if ARGV[4] ~= '0' then redis.call('SET', KEYS[2], '1', 'EX', ARGV[4]) end
 for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local text = redis.call('GET', key)
   if text then

@@ -25,6 +25,7 @@ from dfws import _df, conf, identity, routing, store
 logger = logging.getLogger("dfws")
 
 SCHEMA: Final = 1
+ENDED: Final = "ended"  # store.SAVE_TICKET
 # What the gateway accepts; beyond that it would take the ticket for a broken one.
 MOST_GROUPS: Final = 10_000
 MOST_BYTES: Final = 1 << 20
@@ -63,25 +64,28 @@ def write(request: HttpRequest, response: HttpResponseBase) -> None:
     if not key or len(key) > LONGEST_WINDOW_KEY:
         return
     try:
-        ticket = make(request, response)
+        topics = _df.bound_topics(request)
+        ticket = make(request, response, identity.verified_user(request), topics)
         text = ticket.encode()
+        refused = store.attempt("a page is served without a ticket", lambda redis: _save(redis, store.ticket_key(key), ticket, text))
+        if refused:
+            # Revoked while the page was made, by this very request perhaps: now the database knows who it is.
+            user = None if refused == ENDED else identity.verified_user(request, reload=True)
+            late = make(request, response, user, topics)
+            text = late.encode()
+            store.attempt("a page is served without a ticket", lambda redis: _save(redis, store.ticket_key(key), late, text, force=True))
     except Exception:
         # The site's own code runs here (WindowInfo middlewares, sessions, users): any error of it is possible, and none is worth a page.
         logger.exception("the page is served without a ticket for its window")
-        return
-    store.attempt("a page is served without a ticket", lambda redis: _save(redis, store.ticket_key(key), ticket, text))
 
 
-def make(request: HttpRequest, response: HttpResponseBase) -> Ticket:
-    """Make the ticket of a page, as if its window connected right after it."""
-    user = identity.verified_user(request)
+def make(request: HttpRequest, response: HttpResponseBase, user: AbstractBaseUser | None, topics: list[str]) -> Ticket:
+    """Make the ticket of a page, as if its window connected right after it and the handshake showed this user."""
     binding = identity.binding_after(request, response)
     if binding.kind == "none" or not hasattr(request, "session"):
         # Nothing in a handshake could prove who it is: whoever knew the window key would be this user.
         user = None
-    subject = _as_seen_at_connect(request, user)
-    window_info = _df.window_info(subject)
-    topics = _df.bound_topics(request)
+    window_info = _df.window_info(_as_seen_at_connect(request, user))
     return Ticket(
         schema=SCHEMA,
         created=round(time.time(), 3),
@@ -130,21 +134,16 @@ def _to_dict(window_info: Any) -> dict[str, Any]:
     return values
 
 
-def _save(redis: Redis, key: str, ticket: Ticket, text: str) -> None:
-    life = expire()
-    indexes = []
-    if ticket.user is not None:
-        indexes.append(store.user_index_key(ticket.user))
-    if ticket.session is not None:
-        indexes.append(store.session_index_key(ticket.session))
-    with redis.pipeline(transaction=True) as pipeline:
-        pipeline.set(key, text, ex=life)
-        for index in indexes:
-            pipeline.sadd(index, key)
-            pipeline.expire(index, life)
-        for index in indexes:
-            pipeline.scard(index)
-        sizes = pipeline.execute()[1 + 2 * len(indexes) :]
+def _save(redis: Redis, key: str, ticket: Ticket, text: str, *, force: bool = False) -> str | None:
+    """Write a ticket; return why not, if its session or user was revoked meanwhile."""
+    user, session = ticket.user or "", ticket.session or ""
+    indexes = [store.user_index_key(user)] if user else []
+    indexes += [store.session_index_key(session)] if session else []
+    keys = [key, store.ended_key(session), store.stamp_key(user), *indexes]
+    sizes = store.run_script(redis, store.SAVE_TICKET, keys, [text, str(expire()), ticket.stamp or "", "1" if force else "0"])
+    if isinstance(sizes, str):
+        return sizes
     for index, size in zip(indexes, sizes, strict=True):
         if size % PRUNE_EVERY == 0:
             store.run_script(redis, store.PRUNE_INDEX, [index], [])
+    return None
