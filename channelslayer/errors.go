@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 )
 
 var (
@@ -82,8 +84,10 @@ func Retryable(err error) bool {
 	if err == nil || errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) {
 		return false
 	}
-	if errors.Is(err, ErrChannelFull) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) {
-		return true
+	for _, transient := range []error{ErrChannelFull, io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, redis.ErrPoolTimeout, redis.ErrPoolExhausted} {
+		if errors.Is(err, transient) {
+			return true
+		}
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -302,5 +303,51 @@ func TestGoldenCapacity(t *testing.T) {
 		if got := c.of(want.Channel); got != want.Capacity {
 			t.Errorf("capacity of %s: %d, want %d", want.Channel, got, want.Capacity)
 		}
+	}
+}
+
+// The keys and messages of each command that Python sent, as MONITOR showed them.
+func TestGoldenMonitor(t *testing.T) {
+	t.Parallel()
+	g := mustGolden[struct {
+		Input map[string]string `json:"input"`
+		Steps []struct {
+			Step     string `json:"step"`
+			Commands []struct {
+				Lua  bool     `json:"lua"`
+				Args []string `json:"args"`
+			} `json:"commands"`
+		} `json:"steps"`
+	}](t, "monitor_core_shards1")
+	keys := layerKeys{prefix: DefaultPrefix}
+	known := map[string]bool{keys.group(g.Input["group"]): true, keys.channel("celery"): true}
+	for _, name := range []string{"a1", "a2", "b1"} {
+		known[keys.channel(g.Input[name])] = true
+	}
+	messages := 0
+	for _, step := range g.Steps {
+		for _, cmd := range step.Commands {
+			switch cmd.Args[0] {
+			case "EXPIRE", "ZREM", "ZRANGE", "ZREMRANGEBYSCORE", "ZCOUNT", "BZPOPMIN":
+				if key := strings.TrimSuffix(cmd.Args[1], "$inflight"); !known[key] {
+					t.Errorf("%s: unknown key %s", step.Step, key)
+				}
+			case "ZADD":
+				if strings.Contains(cmd.Args[1], ":group:") {
+					continue
+				}
+				member, err := strconv.Unquote(`"` + strings.ReplaceAll(cmd.Args[3], `"`, `\"`) + `"`)
+				if err != nil {
+					t.Fatalf("%s: %v", cmd.Args[3], err)
+				}
+				if _, _, err := (codec{randomLength: 12}).decode(member, 0); err != nil {
+					t.Errorf("%s: %v", step.Step, err)
+				}
+				messages++
+			}
+		}
+	}
+	if messages < 7 {
+		t.Errorf("%d messages decoded", messages)
 	}
 }

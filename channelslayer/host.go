@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,13 +122,8 @@ func (h Host) tcpOptions(u *url.URL, o *redis.Options) error {
 
 // queryOptions applies what a redis-py URL may carry behind its question mark.
 func queryOptions(q url.Values, o *redis.Options) error {
-	names := make([]string, 0, len(q))
-	for name := range q {
-		names = append(names, name)
-	}
-	sort.Strings(names)
 	var faults []error
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(q)) {
 		if err := queryOption(name, q.Get(name), o); err != nil {
 			faults = append(faults, err)
 		}

@@ -33,6 +33,8 @@ func (d *drops) of(reason DropReason) int {
 	return d.n[reason]
 }
 
+func zOf(score int, member string) redis.Z { return redis.Z{Score: float64(score), Member: member} }
+
 func put(t testing.TB, c *redis.Client, key, member string) {
 	t.Helper()
 	must(t, c.ZAdd(t.Context(), key, redis.Z{Score: float64(time.Now().UnixNano()) / 1e9, Member: member}).Err())

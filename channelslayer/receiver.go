@@ -139,6 +139,13 @@ func (c *Core) NewReceiver(cfg ReceiverConfig) (*Receiver, error) {
 	return r, nil
 }
 
+// Joined returns the number of groups that are joined now.
+func (r *Receiver) Joined() int {
+	r.members.mu.Lock()
+	defer r.members.mu.Unlock()
+	return len(r.members.joined)
+}
+
 // ClientPrefix returns P, which names this receiver in Redis.
 func (r *Receiver) ClientPrefix() string { return r.id }
 
@@ -192,7 +199,12 @@ func (r *Receiver) interrupt(ctx context.Context, readDone <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.StopTimeout)
 	defer cancel()
 	// The score puts it before every message. A failure only costs the rest of popBlock.
-	if err := r.core.client.ZAdd(ctx, r.key, redis.Z{Score: 0, Member: r.wake}).Err(); err != nil {
+	_, err := r.core.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.ZAdd(ctx, r.key, redis.Z{Score: 0, Member: r.wake})
+		p.Expire(ctx, r.key, r.core.cfg.Expiry)
+		return nil
+	})
+	if err != nil {
 		r.core.cfg.Logger.DebugContext(ctx, "wake", slog.Any("err", err))
 	}
 	select {
@@ -217,13 +229,18 @@ func (r *Receiver) read(ctx context.Context, deliver func([]string, *Received)) 
 		batch, err := r.pop(context.WithoutCancel(ctx))
 		r.handleAll(batch, deliver)
 		if err == nil {
+			if pause != firstPause {
+				r.core.cfg.Logger.InfoContext(ctx, "receiver: Redis is back")
+			}
 			pause = firstPause
 			continue
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		r.core.cfg.Logger.WarnContext(ctx, "receiver: Redis is away", slog.Any("err", err), slog.Duration("again_in", pause))
+		if pause == firstPause { // one outage, one line
+			r.core.cfg.Logger.WarnContext(ctx, "receiver: Redis is away", slog.Any("err", err))
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):

@@ -21,17 +21,20 @@ type upkeep struct {
 	nextFresh  time.Time    // the scheduled refresh
 	nextAlive  time.Time    // the next sign of life and sweep
 	sweepAfter time.Time    // before that, others that share our outage could look dead
+	failing    bool         // the last tick failed, which was logged
 }
 
-// maintain keeps alive what the receiver has in Redis until ctx ends. Trouble is logged and tried again at the next tick.
+// maintain keeps alive what the receiver has in Redis until ctx ends. Trouble is logged once and tried again at each tick.
 func (r *Receiver) maintain(ctx context.Context) {
 	u := upkeep{cause: RefreshScheduled, sweepAfter: time.Now().Add(r.cfg.AliveTTL)}
 	ticker := time.NewTicker(r.cfg.ProbeInterval)
 	defer ticker.Stop()
 	for {
-		if err := r.tick(ctx, &u); err != nil && ctx.Err() == nil {
+		err := r.tick(ctx, &u)
+		if err != nil && !u.failing && ctx.Err() == nil {
 			r.core.cfg.Logger.WarnContext(ctx, "receiver: upkeep", slog.Any("err", err))
 		}
+		u.failing = err != nil
 		select {
 		case <-ctx.Done():
 			return
