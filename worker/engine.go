@@ -38,16 +38,20 @@ type engine struct {
 
 	slots sync.WaitGroup // goroutines that run handlers
 
-	mu       sync.Mutex     // guards closed, and settling against starting again while it is waited for
+	// settleC carries work to idle settling goroutines. Sent by background, closed by drain; unbuffered, so that what no
+	// idle one takes gets a goroutine of its own.
+	settleC chan func()
+
+	mu       sync.Mutex     // guards closed and sends to settleC against its close
 	settling sync.WaitGroup // goroutines that write to Redis how a job ended; at most the prefetch window and the parked jobs
-	closed   bool           // no more of them: what comes now stays unacked and is given back
+	closed   bool           // what comes now is not settled: it stays unacked and is given back
 }
 
 // newEngine builds an engine; cfg has its defaults, h is frozen.
 func newEngine(cfg Config, h *handlers, exec *executor, settle *settler) *engine {
 	e := &engine{
 		cfg: cfg, handlers: h, exec: exec, settle: settle, log: cfg.Logger, observer: &cfg.Observer,
-		readyC: make(chan *job, cfg.prefetch()),
+		readyC: make(chan *job, cfg.prefetch()), settleC: make(chan func()),
 	}
 	e.schedule = newSchedule(e.observer.waiting)
 	return e
@@ -126,6 +130,7 @@ func (e *engine) drain(p *phases) error {
 		e.slots.Wait()
 		e.mu.Lock()
 		e.closed = true
+		close(e.settleC)
 		e.mu.Unlock()
 		e.settling.Wait()
 		close(idleC)
@@ -159,12 +164,23 @@ func within(d time.Duration, c <-chan struct{}) bool {
 	}
 }
 
-// background settles a job beside the slots.
+// background settles a job beside the slots, in a goroutine that is kept for the next ones: each would have to grow its
+// stack anew.
 func (e *engine) background(settle func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.closed {
-		e.settling.Go(settle)
+	if e.closed {
+		return
+	}
+	select {
+	case e.settleC <- settle:
+	default:
+		e.settling.Go(func() {
+			settle()
+			for next := range e.settleC {
+				next()
+			}
+		})
 	}
 }
 

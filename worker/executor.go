@@ -54,7 +54,8 @@ func (e *executor) runTask(ctx context.Context, j *job) Report {
 	ctx, cancel := withTimeout(ctx, h.timeout, e.timeout)
 	defer cancel()
 	call := &TaskCall{
-		Task: j.task, Queue: j.queue, Redelivered: j.redelivered, Logger: j.logger(e.log), sender: e.sender,
+		Task: j.task, Queue: j.queue, Redelivered: j.redelivered, sender: e.sender,
+		log: func() *slog.Logger { return j.logger(e.log) },
 	}
 	var value any
 	err := protect(func() (err error) {
@@ -110,24 +111,24 @@ func (e *executor) runSignal(ctx context.Context, j *job) Report {
 }
 
 func (e *executor) callHandler(ctx context.Context, j *job, h *signalHandler) HandlerReport {
-	log := j.logger(e.log).With("handler", h.name)
+	log := func() *slog.Logger { return j.logger(e.log).With("handler", h.name) }
 	call := &Call{
 		Window: j.window, Signal: j.signal.Signal, Opts: j.signal.Opts, FromClient: j.signal.FromClient, Queue: j.signal.Queue,
-		TaskID: j.task.ID, Redelivered: j.redelivered, Logger: log, sender: e.sender,
+		TaskID: j.task.ID, Redelivered: j.redelivered, sender: e.sender, log: log,
 	}
 	if reason, err := e.mayCall(h, call); reason != "" {
-		return e.refuse(ctx, log, h, HandlerReport{Handler: h.name, Refused: reason, Err: err})
+		return e.refuse(ctx, log(), h, HandlerReport{Handler: h.name, Refused: reason, Err: err})
 	}
 	ctx, cancel := withTimeout(ctx, h.timeout, e.timeout)
 	defer cancel()
 	err := protect(func() error { return h.run(ctx, call) })
 	if bad, ok := errors.AsType[bindFailure](err); ok {
-		return e.refuse(ctx, log, h, HandlerReport{Handler: h.name, Refused: RefusedBadArguments, Err: bad.error})
+		return e.refuse(ctx, log(), h, HandlerReport{Handler: h.name, Refused: RefusedBadArguments, Err: bad.error})
 	}
 	if err != nil {
 		err = limited(ctx, err)
 		_, panicked := errors.AsType[*PanicError](err)
-		log.ErrorContext(ctx, "signal handler failed", failureAttrs(err)...)
+		log().ErrorContext(ctx, "signal handler failed", failureAttrs(err)...)
 		e.observer.handlerFailed(h.signal, h.name, panicked)
 	}
 	return HandlerReport{Handler: h.name, Err: err}

@@ -94,10 +94,20 @@ type Call struct {
 	TaskID string
 	// Redelivered is true when another worker may have begun this call before.
 	Redelivered bool
-	// Logger carries the signal, the task ID and the queue.
-	Logger *slog.Logger
 
 	sender Sender
+	log    func() *slog.Logger
+}
+
+// Logger returns a logger that carries the handler, the signal, the task ID and the queue.
+func (c *Call) Logger() *slog.Logger { return loggerOf(c.log) }
+
+// loggerOf makes a call's logger when it is asked for: most calls never are.
+func loggerOf(log func() *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return log()
 }
 
 // funcName is the name of a function as a stack trace has it.

@@ -74,8 +74,10 @@ type TaskCall struct {
 	Queue string
 	// Redelivered is true when another worker may have begun this task before.
 	Redelivered bool
-	// Logger carries the task's name, its ID and the queue.
-	Logger *slog.Logger
 
 	sender Sender
+	log    func() *slog.Logger
 }
+
+// Logger returns a logger that carries the task's name, its ID and the queue.
+func (c *TaskCall) Logger() *slog.Logger { return loggerOf(c.log) }
