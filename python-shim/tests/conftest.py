@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,16 +140,19 @@ def messages(redis: Any, queue: str) -> list[tuple[str, list[Any], dict[str, Any
     return found
 
 
-def manage(*arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run manage.py of the site under test as a program of its own."""
-    import sys
-
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python as a program of its own, with the settings of the site under test."""
     return subprocess.run(
-        [sys.executable, "-m", "django", *arguments],
-        check=check,
+        [sys.executable, *arguments],
+        check=False,
         capture_output=True,
         text=True,
         timeout=60,
         cwd=ROOT,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(ROOT), **environment},
     )
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run manage.py of the site under test."""
+    return run("-m", "django", *arguments, **environment)

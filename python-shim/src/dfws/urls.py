@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 # kombu.transport.redis: names of ssl_cert_reqs in a URL, beside redis-py's own.
 _CERT_REQS: Final = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
@@ -58,7 +58,7 @@ def with_tls(url: str, options: Any) -> str:
     for name in _TLS:
         if given.get(name) is not None:
             query.setdefault(name, _tls_value(given[name]))
-    return urlunsplit(("rediss", parts.netloc, parts.path, urlencode(query), ""))
+    return _join("rediss", parts.netloc, parts.path, query)
 
 
 def for_redis_py(url: str) -> str:
@@ -70,12 +70,12 @@ def for_redis_py(url: str) -> str:
     query = dict(parse_qsl(parts.query))
     if parts.scheme in _SOCKET_SCHEMES:
         query = {"db": query.get("virtual_host", "0").strip("/") or "0"}
-        return urlunsplit(("unix", parts.netloc, parts.path, urlencode(query), ""))
+        return _join("unix", parts.netloc, parts.path, query)
     if parts.scheme == "rediss":
         wanted = query.get("ssl_cert_reqs", "none")
         query["ssl_cert_reqs"] = _CERT_REQS.get(wanted, wanted)
     netloc = parts.netloc if parts.hostname else f"{parts.netloc}127.0.0.1"
-    return urlunsplit((parts.scheme, netloc, "/" + parts.path.strip("/"), urlencode(query), ""))
+    return _join(parts.scheme, netloc, "/" + parts.path.strip("/"), query)
 
 
 def layer_hosts(hosts: Any) -> list[dict[str, str]]:
@@ -122,7 +122,12 @@ def _host_url(host: Mapping[str, Any]) -> str:
         for name in _TLS:
             if host.get(name) is not None:
                 query.setdefault(name, _tls_value(host[name]))
-    return urlunsplit((parts.scheme, netloc, path, urlencode(query), ""))
+    return _join(parts.scheme, netloc, path, query)
+
+
+def _join(scheme: str, netloc: str, path: str, query: Mapping[str, str]) -> str:
+    """Write a URL; urlunsplit leaves out the slashes where a socket has no host."""
+    return f"{scheme}://{netloc}{path}{'?' if query else ''}{urlencode(query)}"
 
 
 def _userinfo(text: Any, from_url: str | None) -> str:

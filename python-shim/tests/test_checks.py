@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from dfws import _df, checks, export
+
+LAYER = export.CORE_LAYER
+
+
+def ids(**settings: Any) -> list[str | None]:
+    with override_settings(**settings):
+        return [message.id for message in checks.check_dfws()]
+
+
+def layer(backend: str = LAYER, **config: Any) -> dict[str, Any]:
+    return {"default": {"BACKEND": backend, "CONFIG": config}}
+
+
+def test_a_good_site() -> None:
+    assert ids() == []
+
+
+@pytest.mark.parametrize("enabled", [None, False])
+def test_silent_when_inactive(enabled: bool | None) -> None:
+    assert ids(DFWS_ENABLED=enabled, MIDDLEWARE=[], CHANNEL_LAYERS={}) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"CACHES": {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}}, "dfws.E002"),
+        ({"CACHES": {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}}, "dfws.E002"),
+        ({"CHANNEL_LAYERS": layer("channels.layers.InMemoryChannelLayer")}, "dfws.E004"),
+        ({"CHANNEL_LAYERS": {}}, "dfws.E004"),
+        ({"CHANNEL_LAYERS": layer("channels_redis.pubsub.RedisPubSubChannelLayer")}, "dfws.E005"),
+        ({"CHANNEL_LAYERS": layer(hosts=["redis://a", "redis://b"])}, "dfws.E005"),
+        ({"CHANNEL_LAYERS": layer(hosts=[{"sentinels": [("h", 1)], "master_name": "m"}])}, "dfws.E005"),
+        ({"CHANNEL_LAYERS": layer(symmetric_encryption_keys=["key"])}, "dfws.E005"),
+        ({"CHANNEL_LAYERS": layer(serializer_format="json")}, "dfws.E005"),
+        ({"MIDDLEWARE": ["django.contrib.sessions.middleware.SessionMiddleware", "not.there"]}, "dfws.E007"),
+        ({"CHANNEL_LAYERS": layer(prefix="dfws")}, "dfws.E008"),
+        ({"DFWS_KEY_PREFIX": "asgi:dfws:"}, "dfws.E008"),
+        ({"DFWS_GO_QUEUE": ""}, "dfws.E009"),
+        ({"DFWS_GO_QUEUE": "celery"}, "dfws.E011"),
+        ({"DFWS_TYPO": 1}, "dfws.W004"),
+        ({"CELERY_BROKER_URL": "redis://elsewhere"}, "dfws.W002"),
+    ],
+)
+def test_what_cannot_work(settings: dict[str, Any], expected: str) -> None:
+    assert ids(**settings) == [expected]
+
+
+@pytest.mark.parametrize("mode", ["thread", "process", "channels"])
+def test_workers(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setattr("df_websockets.ws_settings.WEBSOCKET_WORKERS", mode)
+    assert ids() == ["dfws.E003"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"broker_url": "amqp://h"}, "dfws.E006"),
+        ({"broker_url": "sentinel://h:26379"}, "dfws.E006"),
+        ({"broker_url": "redis://a;redis://b"}, "dfws.E006"),
+        ({"broker_url": ["redis://a", "redis://b"]}, "dfws.E006"),
+        ({"broker_read_url": "redis://elsewhere"}, "dfws.E006"),
+        ({"task_create_missing_queues": False}, "dfws.E010"),
+    ],
+)
+def test_broker(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], expected: str) -> None:
+    for name, value in values.items():
+        monkeypatch.setitem(_df.celery_conf().changes, name, value)
+    assert ids() == [expected]
+
+
+def test_declared_go_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"task_create_missing_queues": False, "task_queues": {"go": {}, "celery": {}}}.items():
+        monkeypatch.setitem(_df.celery_conf().changes, name, value)
+    assert ids() == []
+
+
+def test_subclass_of_the_middleware_counts() -> None:
+    assert ids(MIDDLEWARE=["tests.test_checks.SiteMiddleware"]) == []
+
+
+class SiteMiddleware(_df.WebsocketMiddleware):  # type: ignore[misc]
+    pass
+
+
+def test_internals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_df, "problems", lambda: ["something is different"])
+    monkeypatch.setattr(_df, "version", lambda: (2, 0))
+    assert ids() == ["dfws.E001", "dfws.W003"]
+
+
+@pytest.mark.parametrize(
+    ("redis", "channels_redis", "expected"),
+    [("8.1.0", "4.3.0", ["dfws.W001"]), ("8.0.0", "4.4.0", []), ("7.0.0", "4.3.0", []), ("10.0.0", "4.2.1", ["dfws.W001"])],
+)
+def test_redis_versions(monkeypatch: pytest.MonkeyPatch, redis: str, channels_redis: str, expected: list[str]) -> None:
+    versions = {"redis": redis, "channels_redis": channels_redis}
+    real = metadata.version
+    monkeypatch.setattr("importlib.metadata.version", lambda package: versions.get(package) or real(package))
+    assert ids() == expected
+
+
+def test_messages_name_a_way_out() -> None:
+    with override_settings(CHANNEL_LAYERS={}, MIDDLEWARE=[], DFWS_GO_QUEUE="celery"):
+        messages = checks.check_dfws()
+    assert len(messages) == 3
+    assert all(message.hint for message in messages)
