@@ -20,7 +20,7 @@ type Delivery struct {
 	Tag string
 	// Raw is the element of the queue, byte for byte.
 	Raw []byte
-	// Envelope is the decoded element, nil when that was not possible.
+	// Envelope is the decoded element, nil when that was not possible. A missing delivery tag or delivery info is filled in.
 	Envelope *celeryproto.Envelope
 	// DecodeErr says why there is no Envelope. Such a delivery should be dead-lettered.
 	DecodeErr error
@@ -29,6 +29,7 @@ type Delivery struct {
 
 	c     *Consumer
 	key   string // list it was taken from
+	back  []byte // what goes back to the queue: Raw, or its completed form
 	order int64  // ascending in the order taken
 	state atomic.Int32
 	lost  atomic.Bool // found to be somebody else's when it was refreshed
@@ -66,7 +67,7 @@ func (d *Delivery) Reject(ctx context.Context, requeue bool) error {
 // such deliveries do not count as held. A consumer that stops does not wait for the delay.
 func (d *Delivery) Requeue(ctx context.Context, newEnvelope []byte, delay time.Duration) error {
 	if newEnvelope == nil {
-		newEnvelope = redelivered(d.Raw)
+		newEnvelope = redelivered(d.back)
 	}
 	op := operation{kind: opLeft, outcome: OutcomeRequeued, keys: []string{d.queueKey(newEnvelope)}, value: newEnvelope}
 	if delay > 0 {
@@ -82,7 +83,7 @@ func (d *Delivery) Restore(ctx context.Context) error {
 }
 
 func (d *Delivery) restoreOperation() operation {
-	value := redelivered(d.Raw)
+	value := redelivered(d.back)
 	return operation{kind: opRight, outcome: OutcomeRestored, keys: []string{d.queueKey(value)}, value: value}
 }
 

@@ -103,6 +103,48 @@ func setFlag(m *celeryproto.Members, path ...string) bool {
 	return true
 }
 
+// repaired completes an envelope that lacks what a delivery needs: properties.delivery_tag and delivery_info with exchange
+// and routing_key. Python loses such a message. What cannot be completed is returned with false.
+func repaired(envelope []byte, tag, queue string) ([]byte, bool) {
+	top, err := celeryproto.Raw(envelope).Object()
+	if err != nil {
+		return nil, false
+	}
+	props, ok := objectOrEmpty(top, "properties")
+	if !ok {
+		return nil, false
+	}
+	if !hasText(props, "delivery_tag") {
+		props.Set("delivery_tag", celeryproto.AppendString(nil, tag))
+	}
+	info, ok := objectOrEmpty(props, "delivery_info")
+	if !ok {
+		return nil, false
+	}
+	if !hasText(info, "exchange") || !hasText(info, "routing_key") {
+		info.Set("exchange", celeryproto.AppendString(nil, ""))
+		info.Set("routing_key", celeryproto.AppendString(nil, queue))
+		props.Set("delivery_info", info.Append(nil))
+	}
+	top.Set("properties", props.Append(nil))
+	return top.Append(nil), true
+}
+
+// objectOrEmpty is the object under key, empty when it is missing or null; false when there is something else.
+func objectOrEmpty(m celeryproto.Members, key string) (celeryproto.Members, bool) {
+	value, ok := m.Get(key)
+	if !ok || value.IsNull() {
+		return nil, true
+	}
+	inner, err := value.Object()
+	return inner, err == nil
+}
+
+func hasText(m celeryproto.Members, key string) bool {
+	value, ok := m.Get(key)
+	return ok && value.Kind() == celeryproto.KindString
+}
+
 // wasRedelivered reads the flags that redelivered sets.
 func wasRedelivered(e *celeryproto.Envelope) bool {
 	if e.Properties.DeliveryInfo.Redelivered {

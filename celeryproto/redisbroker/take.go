@@ -87,6 +87,10 @@ func (c *Consumer) deliveries(ctx context.Context, reply []any, order []string) 
 // restore of every Python worker; it stays held by us like any other delivery.
 func (c *Consumer) decode(ctx context.Context, d *Delivery) {
 	d.Envelope, d.DecodeErr = celeryproto.DecodeEnvelope(d.Raw)
+	d.back = d.Raw
+	if d.DecodeErr != nil {
+		d.repair()
+	}
 	if d.DecodeErr != nil {
 		d.Envelope = nil
 		if !d.held {
@@ -100,6 +104,20 @@ func (c *Consumer) decode(ctx context.Context, d *Delivery) {
 		d.Redelivered = wasRedelivered(d.Envelope)
 	}
 	c.b.obs.taken(d.Queue, d.Redelivered, d.DecodeErr != nil)
+}
+
+// repair completes an envelope that only lacks what the delivery knows.
+func (d *Delivery) repair() {
+	complete, ok := repaired(d.Raw, d.Tag, d.Queue)
+	if !ok {
+		return
+	}
+	envelope, err := celeryproto.DecodeEnvelope(complete)
+	if err != nil {
+		return // the first error says more
+	}
+	d.Envelope, d.DecodeErr, d.back = envelope, nil, complete
+	d.c.b.logger.Warn("redisbroker: delivery tag or delivery info were missing", "queue", d.Queue, "delivery_tag", d.Tag)
 }
 
 // rotated moves queue to the end of the cycle (kombu.utils.scheduling.round_robin_cycle).
