@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dfws/dfws/channelslayer"
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -75,8 +75,8 @@ func mustReceive(t testing.TB, l channelslayer.Layer, channel string, want chann
 	if err != nil {
 		t.Fatalf("Receive(%s): %v", channel, err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Fatalf("Receive(%s) (-want +got):\n%s", channel, diff)
+	if !reflect.DeepEqual(want, got) {
+		t.Fatalf("Receive(%s):\n%#v\nwant\n%#v", channel, got, want)
 	}
 }
 
