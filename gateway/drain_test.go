@@ -55,6 +55,7 @@ func TestDrainDeliversUntilTheEnd(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) { c.DrainWindow = time.Hour })
 	c := r.connect("a")
+	c.beat() // the server knows that it is open, too
 	r.stop()
 	r.eventually("draining", func() bool { return errors.Is(r.Ready(), ErrDraining) })
 	r.receiver.send(groupOf(compat.BroadcastTopic), "still")

@@ -38,7 +38,8 @@ type outbox struct {
 	offset   int      // bytes of queue[0] that are written already
 	bytes    int      // bytes in queue
 	state    outboxState
-	sealed   bool // a close frame is the last one
+	sealed   bool      // a close frame is the last one
+	first    [1][]byte // the array of a queue with one frame, which is what most windows ever have
 }
 
 // push queues one frame. flush means that the caller must flush now.
@@ -105,6 +106,7 @@ func (o *outbox) open() (flush, sealed bool) {
 	}
 	if len(o.queue) == 0 {
 		o.state = outboxIdle
+		o.queue = o.first[:0]
 		return false, o.sealed
 	}
 	o.state = outboxFlushing
@@ -121,7 +123,8 @@ func (o *outbox) take(limit int) (frames [][]byte, offset int) {
 	}
 	if len(o.queue) == 0 {
 		o.state = outboxIdle
-		o.queue = nil // an idle window keeps no array
+		o.first[0] = nil
+		o.queue = o.first[:0] // an idle window keeps no other array, and no frame
 		return nil, 0
 	}
 	n, size := 1, len(o.queue[0])-o.offset
@@ -159,6 +162,7 @@ func (o *outbox) kill() (dropped int) {
 	dropped = len(o.queue)
 	o.state = outboxDead
 	o.queue, o.bytes, o.offset, o.inflight = nil, 0, 0, 0
+	o.first[0] = nil
 	return dropped
 }
 

@@ -19,6 +19,7 @@ func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) { c.OutboxBytes = 256 << 10 })
 	slow, quick := r.connect("slow"), r.connect("quick")
+	slow.beat() // the server knows that it is open, too
 	frame := strings.Repeat("x", 64<<10)
 	for n := 0; r.counts.get("closed 4408") == 0 && !r.closing("slow"); n++ {
 		if n == 2000 {

@@ -15,7 +15,7 @@ var errNoRegistry = errors.New("gateway: the registry of signals is not loaded y
 // realPorts connects the gateway with the packages that speak to Redis.
 func realPorts(cfg *Config) (ports, error) {
 	s := cfg.Services
-	layerReceiver, err := s.Layer.NewReceiver(channelslayer.ReceiverConfig{})
+	layerReceiver, err := s.Layer.NewReceiver(channelslayer.ReceiverConfig{Name: "gateway", KeyPrefix: cfg.Settings.DFWS.KeyPrefix})
 	if err != nil {
 		return ports{}, named("receiver", err)
 	}
