@@ -1,1 +1,79 @@
+// Package celeryproto reads and writes the messages of Celery: task messages of
+// protocol 2 and 1, results, and kombu's JSON. It is pure: bytes in, values
+// out, no network, no goroutine, no clock. Package redisbroker carries the
+// bytes.
+//
+// # The envelope
+//
+// A queue is a Redis list; each element is an envelope, one JSON object:
+//
+//	┌ Envelope ───────────────────────────────────────────────────────────┐
+//	│ "body"              base64 of ┌ payload ──────────────────────────┐ │
+//	│                    (of zlib,  │ [args, kwargs, embed]  protocol 2 │ │
+//	│                     perhaps)  │ {"task": …, "args": …} protocol 1 │ │
+//	│                               └───────────────────────────────────┘ │
+//	│ "content-encoding"  "utf-8"                                         │
+//	│ "content-type"      "application/json"                              │
+//	│ "headers"          ┌ protocol 2; {} in protocol 1 ────────────────┐ │
+//	│                    │ lang task id shadow eta expires group        │ │
+//	│                    │ group_index retries timelimit root_id        │ │
+//	│                    │ parent_id argsrepr kwargsrepr origin         │ │
+//	│                    │ ignore_result replaced_task_nesting          │ │
+//	│                    │ stamped_headers stamps [compression]         │ │
+//	│                    │ [redelivered] and whatever users add         │ │
+//	│                    └──────────────────────────────────────────────┘ │
+//	│ "properties"       ┌ Properties ──────────────────────────────────┐ │
+//	│                    │ correlation_id reply_to delivery_mode        │ │
+//	│                    │ [expiration] priority body_encoding          │ │
+//	│                    │ delivery_tag                                 │ │
+//	│                    │ delivery_info: exchange routing_key          │ │
+//	│                    │                [redelivered]                 │ │
+//	│                    └──────────────────────────────────────────────┘ │
+//	└─────────────────────────────────────────────────────────────────────┘
+//
+// DecodeEnvelope takes the outer box apart, DecodeTask the inner ones; a Task
+// makes an Envelope, an Envelope its bytes. A header "task" marks protocol 2.
+// Its embed has four members: callbacks and errbacks (arrays of signatures),
+// chain (the same, the next step last) and chord (a signature). They are
+// carried untouched. Protocol 1 has no chain and no workflow IDs; a hybrid
+// (headers of 2, body of 1) is read as protocol 2.
+//
+// # Guarantees
+//
+// What this package writes is, byte for byte, what Python writes for the same
+// values. What it reads is what Python may write, or a foreign producer that a
+// Python worker accepts. What was read and not changed is written again with
+// the same meaning: unknown members, absent and null, integers of any size, NaN,
+// lone surrogates. An untouched body keeps its bytes.
+//
+// Whatever makes a Python worker exit, loop or drop a message is refused with a
+// *DecodeError that says where, and never what: values can be secrets. What
+// Celery knows and this package does not (pickle, yaml, msgpack; bzip2, lzma,
+// brotli, zstd) is refused with an *UnsupportedError that names it.
+//
+// Text and nesting cost linear time and memory; depth, digits of integers and
+// decompressed size have limits (JSONLimits, Limits).
+//
+// # JSON in Python's dialect
+//
+// encoding/json refuses or changes much of what json.dumps writes. So values
+// that are only relayed stay Raw, a checked JSON text; CheckJSON, Inspect,
+// Raw.Lookup and HasTypedMarker allocate nothing, for the frames of browsers.
+// DecodeValue and EncodeValue convert, with kombu's typed values
+// ({"__type__": "datetime", "__value__": "…"}) as Go types of their own.
+//
+// Differences to CPython, all on input that Python does not write: depth is
+// limited to 512 (CPython: about 1000 less the caller's stack); a typed
+// decimal keeps its text instead of taking Python's canonical form; base64 and
+// UUIDs with characters outside of their alphabets, and offsets of datetimes
+// with fractions of a second, are refused.
+//
+// # Sources
+//
+// celery 5.7.0: app/amqp.py (as_task_v1, as_task_v2), worker/strategy.py
+// (protocol 1 and hybrids), backends/base.py (results, exceptions),
+// utils/saferepr.py. kombu 5.7.0: transport/virtual/base.py (envelope,
+// properties), utils/json.py (typed values), compression.py, serialization.py.
+// CPython 3.11: Modules/_json.c, Modules/_datetimemodule.c. The goldens in
+// testdata were recorded from these releases.
 package celeryproto

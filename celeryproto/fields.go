@@ -139,17 +139,20 @@ func mergeFields(wire Members, orig, now *fieldSet) Members {
 	unchanged := func(key string) bool {
 		i, was := origAt[key]
 		j, is := nowAt[key]
-		return was && is && string(orig.value(i)) == string(now.value(j))
+		return was == is && (!was || string(orig.value(i)) == string(now.value(j)))
 	}
 	merged := make(Members, 0, len(wire))
 	done := make(map[string]bool, len(wire))
 	for _, m := range wire {
-		i, is := nowAt[m.Key]
-		if !is || done[m.Key] {
+		if done[m.Key] {
 			continue
 		}
 		done[m.Key] = true
 		if !unchanged(m.Key) {
+			i, is := nowAt[m.Key]
+			if !is {
+				continue // removed
+			}
 			m.Value = now.value(i)
 		}
 		merged = append(merged, m)

@@ -28,7 +28,8 @@ type ResultMeta struct {
 	Result Raw
 	// Traceback is text for people; "" is null.
 	Traceback string
-	// Children are the tasks that this one sent, as result tuples; nil is [].
+	// Children are the tasks that this one sent, as result tuples; nil is [],
+	// which is not the null of a task that was revoked before it ran.
 	Children Raw
 	// DateDone is when the task ended, the zero time for null. Celery up to 5.3
 	// writes it without offset, in UTC.
@@ -134,13 +135,13 @@ func resultOf(members Members) (*ResultMeta, error) {
 		Status:    r.needText(keyStatus),
 		Result:    r.raw(keyResult),
 		Traceback: r.text(keyTraceback),
-		Children:  r.raw(keyChildren),
 		TaskID:    r.text(keyTaskID),
 		GroupID:   r.text(keyGroupID),
 		ParentID:  r.text(keyParentID),
 		Extra:     resultKeys.rest(members),
 		wire:      members,
 	}
+	m.Children, _ = members.Get(keyChildren)
 	if _, there := members.Get(keyResult); !there {
 		r.fail(keyResult, ErrMissing)
 	}

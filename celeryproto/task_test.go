@@ -277,7 +277,7 @@ func TestTaskAccepted(t *testing.T) {
 	for name, text := range map[string]string{
 		"minimal":               envelopeWith(minimalHeaders, minimalBody),
 		"null embed":            envelopeWith(minimalHeaders, `[[],{},null]`),
-		"nulls":                 envelopeWith(`{"task":"t","id":"i","timelimit":null,"retries":null,"root_id":null,"eta":null}`, minimalBody),
+		"nulls":                 envelopeWith(`{"task":"t","id":"i","timelimit":null,"retries":null,"root_id":null,"eta":null,"compression":null,"redelivered":false}`, minimalBody),
 		"retries as text":       envelopeWith(`{"task":"t","id":"i","retries":"3"}`, minimalBody),
 		"eta of Go":             envelopeWith(`{"task":"t","id":"i","eta":"2026-11-23T09:01:45.123456789Z"}`, minimalBody),
 		"eta basic":             envelopeWith(`{"task":"t","id":"i","eta":"20261123T090145+0000"}`, minimalBody),
