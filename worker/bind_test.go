@@ -221,7 +221,6 @@ func TestBindShapes(t *testing.T) {
 		UserName string
 	}
 	type shaped struct {
-		base2    int  //nolint:unused // unexported fields are no arguments
 		Nested   base `arg:",squash"`
 		Skip     int  `arg:"-"`
 		HTTPPort *int

@@ -27,6 +27,8 @@ const (
 	DefaultMaxHops = 15
 	// DefaultHopDelay is the first back-off; each further one is twice as long.
 	DefaultHopDelay = 100 * time.Millisecond
+	// DefaultMaxWaiting is below the 65,535 at which Celery's prefetch count has no limit any more.
+	DefaultMaxWaiting = 50_000
 	// DefaultMaxHopDelay bounds the back-off.
 	DefaultMaxHopDelay = 10 * time.Second
 )
@@ -45,6 +47,9 @@ type Config struct {
 	Concurrency int
 	// PrefetchMultiplier times Concurrency is how many tasks are held at once, running ones included. Zero: 4, as in Celery.
 	PrefetchMultiplier int
+	// MaxWaiting is how many tasks may wait for their ETA in this worker's memory beside those of the prefetch window. More
+	// take up room in the window, so that other workers get the rest. Zero: 50,000.
+	MaxWaiting int
 	// HandlerTimeout ends the context of each handler that has no Timeout of its own. Zero: no limit, as in Celery.
 	HandlerTimeout time.Duration
 	// AckEarly acks a task before its handlers run, which is Celery's default: then a task is run at most once, and is
@@ -79,6 +84,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxHops == 0 {
 		c.MaxHops = DefaultMaxHops
 	}
+	if c.MaxWaiting == 0 {
+		c.MaxWaiting = DefaultMaxWaiting
+	}
 	c.HopDelay = orDefault(c.HopDelay, DefaultHopDelay)
 	c.MaxHopDelay = orDefault(c.MaxHopDelay, max(DefaultMaxHopDelay, c.HopDelay))
 	c.SoftStopTimeout = orDefault(c.SoftStopTimeout, DefaultSoftStopTimeout)
@@ -110,14 +118,26 @@ func (c Config) validate() error {
 	fault(c.Concurrency < 0, "Concurrency is negative")
 	fault(c.PrefetchMultiplier < 0, "PrefetchMultiplier is negative")
 	fault(c.HandlerTimeout < 0, "HandlerTimeout is negative")
+	fault(c.MaxWaiting < 0, "MaxWaiting is negative")
 	fault(c.MaxHops < 0, "MaxHops is negative")
 	fault(c.HopDelay < 0, "HopDelay is negative")
 	fault(c.MaxHopDelay < c.HopDelay, "MaxHopDelay is shorter than HopDelay")
 	fault(c.SoftStopTimeout < 0, "SoftStopTimeout is negative")
 	fault(c.HardStopTimeout < 0, "HardStopTimeout is negative")
-	fault(slices.Contains(c.Queues, ""), "Queues has an empty name")
-	fault(c.UnknownQueue != "" && slices.Contains(c.Queues, c.UnknownQueue),
-		"UnknownQueue %q is among Queues: what this worker does not know would come back to it", c.UnknownQueue)
+	return errors.Join(append(faults, c.checkQueues(c.Queues))...)
+}
+
+// checkQueues checks the queues to consume.
+func (c Config) checkQueues(queues []string) error {
+	var faults []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf("worker: "+format, args...))
+		}
+	}
+	fault(slices.Contains(queues, ""), "Queues has an empty name")
+	fault(c.UnknownQueue != "" && slices.Contains(queues, c.UnknownQueue),
+		"UnknownQueue %q is among the worker's queues: what this worker does not know would come back to it", c.UnknownQueue)
 	return errors.Join(faults...)
 }
 

@@ -194,7 +194,9 @@ func (e *engine) receive(p *phases, r received) {
 	case err == nil && j.expired(now):
 		e.background(func() { e.settle.expire(p.settle, j) })
 	case err == nil && !j.eta.IsZero():
-		j.park()
+		if e.schedule.len() < e.cfg.MaxWaiting {
+			j.park()
+		}
 		e.schedule.add(j)
 	case err == nil:
 		e.enqueue(p, j)

@@ -25,12 +25,11 @@ type job struct {
 
 	plain *taskHandler // the handler of a plain task
 
-	signal  *compat.SignalCall // nil for a plain task
-	window  *compat.WindowInfo
-	calls   []*signalHandler
-	hops    int
-	acked   bool // acked before its handlers ran
-	ignored bool // no result is stored
+	signal *compat.SignalCall // nil for a plain task
+	window *compat.WindowInfo
+	calls  []*signalHandler
+	hops   int
+	acked  bool // acked before its handlers ran
 }
 
 // errCanvas refuses what this release does not execute, before anything is run.
@@ -163,6 +162,8 @@ func (j *job) logger(l *slog.Logger) *slog.Logger {
 		args = append(args, "signal", printable(j.signal.Signal), "task_id", printable(j.task.ID))
 	case j.task != nil:
 		args = append(args, "task", printable(j.task.Name), "task_id", printable(j.task.ID))
+	case j.envelope != nil: // one that DecodeTask refuses
+		args = append(args, "task", printable(j.envelope.TaskName()), "task_id", printable(j.envelope.TaskID()))
 	}
 	return l.With(args...)
 }

@@ -36,6 +36,12 @@ func (s *schedule) add(j *job) {
 	}
 }
 
+func (s *schedule) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.jobs)
+}
+
 // clear takes all jobs out.
 func (s *schedule) clear() []*job {
 	s.mu.Lock()

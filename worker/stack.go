@@ -8,8 +8,10 @@ import (
 // mostFrames bounds a stored stack: handlers that recurse without end panic with thousands of frames.
 const mostFrames = 60
 
-// ownFrame is the function below which a stack is the worker's own. stack_test.go keeps it true.
-const ownFrame = "github.com/dfws/dfws/worker.protect("
+// ownFrames are the functions below which a stack is the worker's own; engine_test.go keeps them true.
+var ownFrames = []string{
+	"github.com/dfws/dfws/worker.HandleTask[", "github.com/dfws/dfws/worker.HandleSignal[", "github.com/dfws/dfws/worker.protect(",
+}
 
 // protect calls a handler and turns its panic into an error.
 func protect(f func() error) (err error) {
@@ -32,8 +34,10 @@ func trimStack(stack string) string {
 	} else {
 		frames = stack
 	}
-	if end := strings.Index(frames, ownFrame); end >= 0 {
-		frames = frames[:end]
+	for _, own := range ownFrames {
+		if end := strings.Index(frames, own); end >= 0 {
+			frames = frames[:end]
+		}
 	}
 	lines := strings.Split(strings.TrimRight(frames, "\n"), "\n")
 	if len(lines) > 2*mostFrames {

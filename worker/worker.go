@@ -79,6 +79,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.handlers.freeze(); err != nil {
 		return err
 	}
+	if err := w.cfg.checkQueues(w.Queues()); err != nil {
+		return err
+	}
 	services, err := dispatch.Connect(ctx, dispatch.ServicesConfig{Settings: w.cfg.Settings, Logger: w.log})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)

@@ -48,10 +48,9 @@ func tell(format string) func(context.Context, *worker.Call, hello) error {
 	}
 }
 
-func run() error {
-	path := flag.String("settings", "dfws.json", "file written by `manage.py dfws settings --output FILE`")
-	flag.Parse()
-	file, err := os.ReadFile(*path)
+// run serves until ctx ends.
+func run(ctx context.Context, path string) error {
+	file, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
@@ -64,13 +63,15 @@ func run() error {
 		return err
 	}
 	register(w)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	return w.Run(ctx)
 }
 
 func main() {
-	if err := run(); err != nil {
+	path := flag.String("settings", "dfws.json", "file written by `manage.py dfws settings --output FILE`")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *path); err != nil {
 		slog.Error("demo-worker", "err", err)
 		os.Exit(1)
 	}

@@ -92,13 +92,13 @@ type Outcome struct {
 	Frames []Frame
 }
 
-// Result decodes what a task returned into the pointer into; it fails the test when the task failed or the value does not fit.
-func (o *Outcome) Result(t testing.TB) any {
+// Value is what a task returned, as Python would get it; it fails the test when the task failed.
+func (o *Outcome) Value(t testing.TB) any {
 	t.Helper()
 	if o.Err != nil {
 		t.Fatalf("the task failed: %v", o.Err)
 	}
-	v, err := celeryproto.DecodeValue(o.Report.Result)
+	v, err := celeryproto.DecodeValue(o.Result)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,6 +149,7 @@ func (b *Bench) Task(c Task) *Outcome {
 
 func (b *Bench) execute(task *celeryproto.Task, queue string) *Outcome {
 	b.t.Helper()
+	task.SetQueue(queue)
 	var rec recorder
 	report, err := b.w.Execute(b.t.Context(), task, queue, &rec)
 	if err != nil {
