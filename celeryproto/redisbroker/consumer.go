@@ -1,6 +1,7 @@
 package redisbroker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -244,22 +245,30 @@ func (c *Consumer) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	err := c.Restore(ctx, c.snapshot()...)
-	// What callers are settling right now, and delayed requeues, get their answers.
-	c.awaitEmpty(ctx, stopTimeout)
+	if c.settling() { // callers are at it right now, or delayed requeues: they get their answers
+		c.awaitEmpty(ctx, stopTimeout)
+	}
 	if n := c.Held(); n > 0 {
 		return errors.Join(err, fmt.Errorf("redisbroker: consumer: %d deliveries stay unacked until their visibility timeout", n))
 	}
 	return errors.Join(err, opError("take record", c.b.client.Del(ctx, c.b.keys.take(c.id)).Err()))
 }
 
+// snapshot lists what is held, in the order taken.
 func (c *Consumer) snapshot() []*Delivery {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	all := make([]*Delivery, 0, len(c.held))
 	for d := range c.held {
 		all = append(all, d)
 	}
+	c.mu.Unlock()
+	slices.SortFunc(all, func(a, b *Delivery) int { return cmp.Compare(a.order, b.order) })
 	return all
+}
+
+// settling reports whether the outcome of any delivery is still to come.
+func (c *Consumer) settling() bool {
+	return slices.ContainsFunc(c.snapshot(), func(d *Delivery) bool { return d.state.Load() == stateSettling })
 }
 
 // awaitEmpty returns when nothing is held, after d, or at the end of ctx.
@@ -287,7 +296,7 @@ func (c *Consumer) awaitEmpty(ctx context.Context, d time.Duration) {
 // Restore puts deliveries back to the heads of their queues, newest first, so that the oldest is consumed next. Those that
 // are settled, or being settled, are left alone.
 func (c *Consumer) Restore(ctx context.Context, deliveries ...*Delivery) error {
-	ordered := slices.SortedFunc(slices.Values(deliveries), func(a, b *Delivery) int { return int(b.order - a.order) })
+	ordered := slices.SortedFunc(slices.Values(deliveries), func(a, b *Delivery) int { return cmp.Compare(b.order, a.order) })
 	resultC := make(chan error, len(ordered))
 	sent := 0
 	var errs []error

@@ -47,7 +47,8 @@ const (
 )
 
 // Ack removes the delivery from the unacked set: its message is done. It returns when Redis has answered, which may take
-// several attempts while Redis is away; ctx bounds that. Acks of many goroutines share round trips.
+// several attempts while Redis is away; ctx bounds that. An attempt in flight at the end of ctx may still be obeyed. Acks of
+// many goroutines share round trips.
 func (d *Delivery) Ack(ctx context.Context) error {
 	return d.settle(ctx, operation{kind: opAck, outcome: OutcomeAcked})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,11 +51,13 @@ func mustOpen(t testing.TB, s *redistest.Server, opts redisbroker.Options) *redi
 	return b
 }
 
+var prefixes atomic.Int64
+
 // shared opens a broker on the package's server under a prefix of the test's own.
 func shared(t testing.TB, opts redisbroker.Options) (b *redisbroker.Broker, c *redis.Client, prefix string) {
 	t.Helper()
 	s := redistest.Shared(t)
-	opts.GlobalKeyPrefix = t.Name() + ":"
+	opts.GlobalKeyPrefix = fmt.Sprintf("%s-%d:", t.Name(), prefixes.Add(1))
 	return mustOpen(t, s, opts), s.Client(t), opts.GlobalKeyPrefix
 }
 

@@ -14,8 +14,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// restorePage is how many overdue deliveries are listed at a time.
-const restorePage = 200
+const (
+	// restorePage is how many overdue deliveries are listed, read and moved at a time.
+	restorePage = 64
+	// restoreBytes keeps the script that moves them short when they are large.
+	restoreBytes = 4 << 20
+)
 
 // RestoreOverdue gives the deliveries of workers that died back to their queues, once: those whose score is older than the
 // visibility timeout. It holds kombu's lock (unacked_mutex) meanwhile and does nothing when somebody else has it. keep may
@@ -75,6 +79,14 @@ func (c *Consumer) holds(tag string) bool {
 	return false
 }
 
+// overdue is a delivery that the restore loop found, and what is to be done with it.
+type overdue struct {
+	tag    string
+	score  float64
+	op     operation
+	result RestoreResult
+}
+
 // restoreFrom works through one pair of keys, newest first.
 func (b *Broker) restoreFrom(ctx context.Context, hash, index string, held bool, keep func(string) bool) error {
 	now, err := b.client.Time(ctx).Result()
@@ -89,58 +101,72 @@ func (b *Broker) restoreFrom(ctx context.Context, hash, index string, held bool,
 		if limit > 0 {
 			page = min(page, limit-done)
 		}
-		overdue, err := b.client.ZRevRangeByScoreWithScores(ctx, index, &redis.ZRangeBy{
+		listed, err := b.client.ZRevRangeByScoreWithScores(ctx, index, &redis.ZRangeBy{
 			Max: ceiling, Min: "0", Offset: int64(left), Count: int64(page),
 		}).Result()
 		if err != nil {
 			return opError("restore: list", err)
 		}
-		for _, z := range overdue {
-			tag, _ := z.Member.(string)
-			result := RestoreResult("")
-			if keep == nil || !keep(tag) {
-				if result, err = b.restoreOne(ctx, hash, tag, z.Score, held); err != nil {
-					return err
-				}
-				b.obs.restored(result)
-			}
-			if result == "" || result == RestoreNoBinding {
-				left++
-			}
+		moved, err := b.restorePage(ctx, hash, held, listed, keep)
+		if err != nil {
+			return err
 		}
-		done += len(overdue)
-		if len(overdue) < page {
+		left += len(listed) - moved
+		done += len(listed)
+		if len(listed) < page {
 			return nil
 		}
 	}
 	return nil
 }
 
-func (b *Broker) restoreOne(ctx context.Context, hash, tag string, score float64, held bool) (RestoreResult, error) {
-	value, err := b.client.HGet(ctx, hash, tag).Bytes()
-	stale := errors.Is(err, redis.Nil)
-	if err != nil && !stale {
-		return "", opError("restore: read", err)
+// restorePage handles one page and returns how many deliveries are no longer overdue.
+func (b *Broker) restorePage(ctx context.Context, hash string, held bool, listed []redis.Z, keep func(string) bool) (int, error) {
+	var batch []*overdue
+	moved, size := 0, 0
+	flush := func() error {
+		n, err := b.settleForeign(ctx, held, batch)
+		moved += n
+		batch, size = nil, 0
+		return err
 	}
-	result, op := RestoreStale, operation{kind: opAck}
-	if !stale {
-		if result, op, err = b.restoreOperation(ctx, value, held); err != nil {
-			return "", err
+	for _, z := range listed {
+		tag, _ := z.Member.(string)
+		if keep != nil && keep(tag) {
+			continue
 		}
-		if result == RestoreNoBinding {
+		o := &overdue{tag: tag, score: z.Score}
+		if err := b.plan(ctx, hash, held, o); err != nil {
+			return moved, err
+		}
+		if o.result == RestoreNoBinding {
+			b.obs.restored(o.result)
 			b.logger.Warn("redisbroker: overdue delivery stays unacked, no queue is bound to its exchange", "delivery_tag", tag)
-			return result, nil
+			continue
 		}
+		if size += len(o.op.value); len(batch) > 0 && size > restoreBytes {
+			if err := flush(); err != nil {
+				return moved, err
+			}
+			size = len(o.op.value)
+		}
+		batch = append(batch, o)
 	}
-	moved, err := b.settleForeign(ctx, tag, score, held, op)
+	return moved, flush()
+}
+
+// plan reads an overdue delivery and decides what is to be done.
+func (b *Broker) plan(ctx context.Context, hash string, held bool, o *overdue) error {
+	value, err := b.client.HGet(ctx, hash, o.tag).Bytes()
+	if errors.Is(err, redis.Nil) {
+		o.result, o.op = RestoreStale, operation{kind: opAck}
+		return nil
+	}
 	if err != nil {
-		return "", err
+		return opError("restore: read", err)
 	}
-	if !moved {
-		return RestoreGone, nil
-	}
-	b.logger.Info("redisbroker: overdue delivery", "delivery_tag", tag, "result", string(result))
-	return result, nil
+	o.result, o.op, err = b.restoreOperation(ctx, value, held)
+	return err
 }
 
 // restoreOperation says where an entry goes and in which form.
@@ -174,30 +200,47 @@ func (b *Broker) unreadable(value []byte, cause error) (RestoreResult, operation
 	return RestoreUnreadable, operation{kind: opLeft, keys: []string{b.keys.dead(unreadableQueue)}, value: letter}, err
 }
 
-// settleForeign performs an operation on a delivery that is not ours, if its score is still the one listed.
-func (b *Broker) settleForeign(ctx context.Context, tag string, score float64, held bool, op operation) (bool, error) {
+// settleForeign moves deliveries that are not ours, in one step, as far as their scores are still those listed. A consumer
+// sees them all at once, so the order is kept. It returns how many are no longer overdue.
+func (b *Broker) settleForeign(ctx context.Context, held bool, batch []*overdue) (int, error) {
+	if len(batch) == 0 {
+		return 0, nil
+	}
 	k := &b.keys
-	keys := append([]string{k.unacked, k.index, k.held(), k.heldIndex()}, op.keys...)
+	keys := []string{k.unacked, k.index, k.held(), k.heldIndex()}
 	inHeld := 0
 	if held {
 		inHeld = 1
 	}
-	text := strconv.FormatFloat(score, 'f', -1, 64)
-	reply, err := settleScript.Run(ctx, b.client, keys, op.kind, inHeld, tag, text, "", 1, len(op.keys), op.value).Slice()
+	var args []any
+	for _, o := range batch {
+		score := strconv.FormatFloat(o.score, 'f', -1, 64)
+		args = append(args, o.op.kind, inHeld, o.tag, score, "", len(keys)-3, len(o.op.keys), o.op.value)
+		keys = append(keys, o.op.keys...)
+	}
+	replies, err := settleScript.Run(ctx, b.client, keys, args...).Slice()
 	if err != nil {
-		return false, opError("restore", err)
+		return 0, opError("restore", err)
 	}
-	if len(reply) != 1 {
-		return false, fmt.Errorf("redisbroker: settle script: %d replies to one operation", len(reply))
+	if len(replies) != len(batch) {
+		return 0, fmt.Errorf("redisbroker: settle script: %d replies to %d operations", len(replies), len(batch))
 	}
-	switch r := reply[0].(type) {
-	case int64:
-		return r == 1, nil
-	case string:
-		return false, opError("restore", replyError(r))
-	default:
-		return false, fmt.Errorf("redisbroker: settle script: reply of type %T", r)
+	var errs []error
+	for i, o := range batch {
+		switch reply := replies[i].(type) {
+		case int64:
+			if reply == 0 {
+				o.result = RestoreGone
+			}
+			b.obs.restored(o.result)
+			b.logger.Info("redisbroker: overdue delivery", "delivery_tag", o.tag, "result", string(o.result))
+		case string:
+			errs = append(errs, opError("restore", replyError(reply)))
+		default:
+			errs = append(errs, fmt.Errorf("redisbroker: settle script: reply of type %T", reply))
+		}
 	}
+	return len(batch) - len(errs), errors.Join(errs...)
 }
 
 // lookup finds the queues of an address, as Channel._lookup does for direct and topic exchanges: the anonymous exchange

@@ -193,15 +193,21 @@ func TestCrashedConsumer(t *testing.T) {
 	}
 
 	alive := mustConsume(t, b, redisbroker.ConsumerConfig{Queues: []string{"q"}, Prefetch: 10})
-	for _, want := range []string{"1", "2", "undecodable"} {
+	var got []string
+	for range held {
 		d := alive.next(t)
-		if body(d) != want || d.Redelivered != (want != "undecodable") {
-			t.Errorf("got %s, redelivered %v, want %s", body(d), d.Redelivered, want)
+		if d.DecodeErr != nil {
+			mustAck(t, d) // it is restored from another set, at its own time
+			continue
 		}
-		if want != "undecodable" && d.Tag != held[0].Tag && d.Tag != held[1].Tag {
-			t.Errorf("tag changed to %s", d.Tag)
+		got = append(got, body(d))
+		if !d.Redelivered || d.Tag != held[0].Tag && d.Tag != held[1].Tag {
+			t.Errorf("redelivered %v, tag %s", d.Redelivered, d.Tag)
 		}
 		mustAck(t, d)
+	}
+	if d := cmp.Diff([]string{"1", "2"}, got); d != "" {
+		t.Error(d)
 	}
 	if left := unackedOf(t, c, prefix); len(left) > 0 {
 		t.Errorf("left: %v", left)
