@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
+from django.http.response import HttpResponseBase
+from django.test import AsyncClient
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -92,6 +95,15 @@ def redis(redis_server: Server) -> Iterator[Any]:
 @pytest.fixture
 def alice(db: None) -> Any:
     return get_user_model().objects.create_user("alice", password=views.PASSWORD)
+
+
+def get(path: str, client: AsyncClient) -> HttpResponseBase:
+    """Ask a site under ASGI."""
+
+    async def ask() -> HttpResponseBase:
+        return await client.get(path)
+
+    return async_to_sync(ask)()
 
 
 def wait_until(condition: Any, seconds: float = 10) -> None:

@@ -100,6 +100,13 @@ def test_waits_for_redis_without_delaying_the_start(redis: Any, redis_server: Se
     wait_until(lambda: redis.hexists("dfws:registry", "python"))
 
 
+def test_site_that_cannot_be_published_starts(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(apps, "_published_by", set())
+    monkeypatch.setattr(_df, "import_handlers", lambda: 1 / 0)
+    assert Client().get("/plain/").status_code == 200
+    assert "not published" in caplog.text
+
+
 def test_not_published_when_inactive(redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apps, "_published_by", set())
     with override_settings(DFWS_ENABLED=None):

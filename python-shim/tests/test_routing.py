@@ -5,7 +5,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 from df_websockets.decorators import REGISTERED_SIGNALS
 from df_websockets.tasks import SERVER, WINDOW, process_task, trigger, trigger_signal
 from df_websockets.testing import SignalQueue
@@ -14,7 +13,7 @@ from django.test import AsyncClient, Client, override_settings
 
 from dfws import _df, registry, routing, store
 from dfws.tasks import resolve_queues
-from tests.conftest import Server, handler, messages, publish_go
+from tests.conftest import Server, get, handler, messages, publish_go
 
 TASK = "df_websockets.tasks._server_signal_call"
 RESOLVE = "dfws.tasks.resolve_queues"
@@ -65,7 +64,7 @@ def test_unknown_signal_goes_nowhere(redis: Any) -> None:
 def test_from_views(redis: Any) -> None:
     publish_go(redis, {"demo.hello": [handler("go")]})
     assert Client().get("/call/?signal=demo.hello").status_code == 200
-    assert async_to_sync(AsyncClient().get)("/async-call/?signal=demo.hello").status_code == 200
+    assert get("/async-call/?signal=demo.hello", AsyncClient()).status_code == 200
     assert len(messages(redis, "go")) == 2
 
 
@@ -238,6 +237,13 @@ def test_resolve_queues_keeps_delays(redis: Any, option: str, value: Any) -> Non
 def test_resolve_queues_refuses_what_is_no_time(redis: Any) -> None:
     with pytest.raises(ValueError, match=r"options\.eta"):
         resolve("shop.dynamic", {}, eta="soon")
+
+
+@pytest.mark.parametrize("broker", ["amqp://h", ["redis://a"], "redis://a;redis://b"])
+def test_broker_of_another_kind_changes_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broker: Any) -> None:
+    monkeypatch.setitem(_df.celery_conf().changes, "broker_url", broker)
+    assert routing.remote_handlers("demo.hello", known_here=False) == []
+    assert "the shared registry is not up to date: ValueError" in caplog.text
 
 
 def test_view_of_the_registry_is_a_dictionary() -> None:

@@ -7,7 +7,6 @@ from datetime import date
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 from df_websockets.consumers import get_websocket_topics
 from df_websockets.window_info import WindowInfo
 from df_websockets.ws_middleware import WindowKeyMiddleware
@@ -18,7 +17,7 @@ from django.test import AsyncClient, Client, RequestFactory, override_settings
 from kombu.utils.json import loads
 
 from dfws import _df, store, tickets
-from tests.conftest import Server, handler, publish_go
+from tests.conftest import Server, get, handler, publish_go
 
 SIGNED_COOKIES = "django.contrib.sessions.backends.signed_cookies"
 
@@ -203,7 +202,7 @@ def test_position_of_the_middleware(redis: Any, client: Client, order: str) -> N
 @pytest.mark.django_db(transaction=True)
 def test_async_view(redis: Any, alice: Any) -> None:
     client = AsyncClient()
-    async_to_sync(client.get)("/async-page/?do=login&topic=news")
+    get("/async-page/?do=login&topic=news", client)
     ticket = ticket_of(redis, client)
     assert_bound_to_session(ticket, client)
     assert (ticket["user"], ticket["window_info"]["username"]) == (f"auth.user.{alice.pk}", "alice")

@@ -79,4 +79,9 @@ def _serving(**_: object) -> None:
     if not conf.enabled() or os.getpid() in _published_by:
         return
     _published_by.add(os.getpid())
-    registry.publish_soon()
+    try:
+        registry.publish_soon()
+    except Exception:
+        # The site's modules and its Celery settings are read here for the first time; what is wrong with them, the site finds out when
+        # it needs them, as without dfws. It must not keep a server from starting.
+        logger.exception("the signals of this site are not published")

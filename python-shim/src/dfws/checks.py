@@ -108,7 +108,7 @@ def _broker() -> Iterable[CheckMessage]:
     elif celery.broker_read_url != celery.broker_write_url:
         yield Error("Celery reads from another broker than it writes to; the gateway has one.", id="dfws.E006")
     ignored = getattr(settings, "CELERY_BROKER_URL", None)
-    if ignored and not hasattr(settings, "BROKER_URL") and ignored != celery.broker_write_url:
+    if ignored and ignored != celery.broker_write_url:
         yield Warning(
             "df_websockets does not read CELERY_BROKER_URL.",
             hint="Name the setting BROKER_URL.",

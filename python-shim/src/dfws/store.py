@@ -90,11 +90,13 @@ def revoked_channel() -> str:
 
 
 def redis_url() -> str:
-    """Return the URL of the Redis of dfws for redis-py: DFWS_REDIS_URL, or the broker's."""
+    """Return the URL of the Redis of dfws for redis-py: DFWS_REDIS_URL, or the broker's. Raises ValueError where that is no Redis."""
     explicit = conf.get().redis_url
     if explicit is not None:
         return explicit
     celery = _df.celery_conf()
+    if not urls.is_redis(celery.broker_write_url):
+        raise ValueError("Celery's broker is not one Redis server, and DFWS_REDIS_URL is not set")
     return urls.for_redis_py(urls.with_tls(celery.broker_write_url, celery.broker_use_ssl))
 
 
