@@ -162,7 +162,7 @@ func (w *WindowInfo) AppendJSON(dst []byte) []byte {
 	return append(dst, w.raw...)
 }
 
-// With returns a copy in which the member key has this value; a new key goes to the end.
+// With returns a copy in which the member key has this value, which must be valid JSON; a new key goes to the end.
 func (w *WindowInfo) With(key string, value celeryproto.Raw) (*WindowInfo, error) {
 	members, err := celeryproto.Raw(w.AppendJSON(nil)).Object()
 	if err != nil {

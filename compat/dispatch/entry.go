@@ -1,12 +1,15 @@
 package dispatch
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/dfws/dfws/celeryproto"
 )
 
 const (
@@ -74,6 +77,18 @@ type Arguments struct {
 	Optional []string `json:"optional"`
 	// Any says that unknown names are accepted.
 	Any bool `json:"any"`
+}
+
+// MarshalJSON writes missing lists as empty ones, as Python does.
+func (a Arguments) MarshalJSON() ([]byte, error) {
+	type plain Arguments // without this method
+	if a.Required == nil {
+		a.Required = []string{}
+	}
+	if a.Optional == nil {
+		a.Optional = []string{}
+	}
+	return json.Marshal(plain(a))
 }
 
 // handlerJSON is a Handler on the wire, where a missing queue is null.
@@ -184,14 +199,34 @@ func (e *Entry) encode() ([]byte, error) {
 	if out.Signals == nil {
 		out.Signals = map[string][]Handler{}
 	}
-	signals, err := json.Marshal(out.Signals)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(signals)
-	out.Digest = hex.EncodeToString(sum[:])
 	if err := out.validate(); err != nil {
 		return nil, err
 	}
+	var err error
+	if out.Digest, err = digest(out.Signals); err != nil {
+		return nil, err
+	}
 	return json.Marshal(&out)
+}
+
+// digest is the SHA-256 of the signals as canonical JSON, the same in both languages: sorted keys, no blanks, ASCII.
+func digest(signals map[string][]Handler) (string, error) {
+	text, err := json.Marshal(signals)
+	if err != nil {
+		return "", err
+	}
+	var plain any
+	if err := json.Unmarshal(text, &plain); err != nil {
+		return "", err
+	}
+	spaced, err := celeryproto.EncodeValue(plain)
+	if err != nil {
+		return "", err
+	}
+	var canonical bytes.Buffer
+	if err := json.Compact(&canonical, spaced); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(canonical.Bytes())
+	return hex.EncodeToString(sum[:]), nil
 }

@@ -7,12 +7,17 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/internal/redistest"
 )
 
-func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }
+// TestMain ignores go-redis' probe of a server that is away: it sleeps a second between its tries and then sees that its pool is closed.
+func TestMain(m *testing.M) {
+	os.Exit(redistest.Main(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")))
+}
 
 // testNow is the clock of the tests.
 var testNow = time.Date(2026, 11, 23, 9, 30, 0, 123456789, time.UTC)

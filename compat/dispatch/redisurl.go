@@ -33,7 +33,9 @@ func redisOptions(text string) (*redis.Options, error) {
 		return nil, errors.New("not a URL")
 	}
 	o := &redis.Options{
+		Protocol:                 2, // RESP2 is enough here and works with every server
 		DisableIdentity:          true,
+		DialerRetries:            1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		ContextTimeoutEnabled:    true,
 	}

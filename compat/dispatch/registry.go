@@ -121,7 +121,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		return errors.New("dispatch: registry: no store")
 	}
 	failing := false
-	return r.cfg.Store.watch(ctx, r.cfg.Store.keys.registryChanged(), r.cfg.Reload, func(event) {
+	refresh := func(event) {
 		err := r.Refresh(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -132,7 +132,9 @@ func (r *Registry) Run(ctx context.Context) error {
 			r.cfg.Logger.Info("registry can be read again")
 		}
 		failing = err != nil
-	})
+	}
+	refresh(event{gap: true}) // the subscription reports nothing while Redis is away
+	return r.cfg.Store.watch(ctx, r.cfg.Store.keys.registryChanged(), r.cfg.Reload, refresh)
 }
 
 // levelOnce is warn for the first failure in a row and debug for the following.

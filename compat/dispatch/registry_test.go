@@ -73,6 +73,15 @@ func TestEntryOnTheWire(t *testing.T) {
 	}
 }
 
+// TestDigest: Python computes the same one; this is from json.dumps(signals, sort_keys=True, separators=(",", ":")).
+func TestDigest(t *testing.T) {
+	t.Parallel()
+	got, err := digest(map[string][]Handler{"\u00e9<&>": {on("go")}, "d": {{Handler: "g", Dynamic: true, Allow: "custom", Arguments: &Arguments{Any: true, Required: []string{"a"}}}}})
+	if err != nil || got != "4bef8aa383986f5ebda90792494548ffc643de4d5a4b94d7e6e53226dfd45d98" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
 func TestDecodeEntryRefuses(t *testing.T) {
 	t.Parallel()
 	for text, part := range map[string]string{

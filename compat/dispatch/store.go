@@ -59,6 +59,7 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		cfg.Timeout = DefaultStoreTimeout
 	}
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = cfg.Timeout, cfg.Timeout, cfg.Timeout, cfg.Timeout
+	opts.MaxRetries = 1 // a connection that died in the pool; a Redis that is away is the caller's to wait for
 	opts.PoolSize = cfg.PoolSize
 	if opts.PoolSize <= 0 {
 		opts.PoolSize = DefaultStorePool
@@ -118,12 +119,16 @@ func (s *Store) LoadRegistry(ctx context.Context) (entries []*Entry, faults []*E
 // Ticket reads what Django said about a window. It returns ErrNoTicket, a *TicketError, or an error of Redis; only the last is worth a
 // retry.
 func (s *Store) Ticket(ctx context.Context, windowKey string) (*Ticket, error) {
-	b, err := s.client.Get(ctx, s.keys.ticket(windowKey)).Bytes()
-	if errors.Is(err, redis.Nil) {
-		return nil, ErrNoTicket
-	}
-	if err != nil {
+	// A range bounds what is read, whatever is stored there; it is empty for a missing key. One byte more lets DecodeTicket refuse it.
+	text, err := s.client.GetRange(ctx, s.keys.ticket(windowKey), 0, maxTicketBytes).Result()
+	switch {
+	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return nil, &TicketError{Err: errors.New("the key holds no text")}
+	case err != nil:
 		return nil, fmt.Errorf("dispatch: ticket: %w", err)
+	case text == "":
+		return nil, ErrNoTicket
+	default:
+		return DecodeTicket([]byte(text))
 	}
-	return DecodeTicket(b)
 }

@@ -84,6 +84,18 @@ func TestStoreTicket(t *testing.T) {
 	if _, ok := errors.AsType[*TicketError](err); !ok {
 		t.Errorf("corrupt: %v", err)
 	}
+	set(strings.Repeat(" ", maxTicketBytes+2))
+	_, err = store.Ticket(ctx, "k")
+	if _, ok := errors.AsType[*TicketError](err); !ok {
+		t.Errorf("too large: %v", err)
+	}
+	if err := client.SAdd(ctx, store.keys.ticket("set"), "x").Err(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = store.Ticket(ctx, "set")
+	if _, ok := errors.AsType[*TicketError](err); !ok {
+		t.Errorf("another type: %v", err)
+	}
 }
 
 func TestStoreRegistry(t *testing.T) {
