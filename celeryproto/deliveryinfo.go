@@ -52,7 +52,7 @@ func (d *DeliveryInfo) append(dst []byte) ([]byte, error) {
 		return dst, err
 	}
 	if d.wire == nil {
-		return now.members().Append(dst), nil
+		return now.appendObject(dst), nil
 	}
 	was, err := deliveryInfoOf(d.wire)
 	if err != nil {
@@ -66,7 +66,7 @@ func (d *DeliveryInfo) append(dst []byte) ([]byte, error) {
 }
 
 func (d *DeliveryInfo) fields() (*fieldSet, error) {
-	f := &fieldSet{}
+	f := newFieldSet(len(deliveryInfoKeys)+len(d.Extra), 64)
 	f.text(keyExchange, d.Exchange)
 	f.text(keyRoutingKey, d.RoutingKey)
 	if d.Redelivered {

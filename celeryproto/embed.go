@@ -33,8 +33,22 @@ func embedOf(members Members) Embed {
 	}
 }
 
+// emptyEmbed is what Python writes for a call that nothing follows.
+const emptyEmbed = `{"callbacks": null, "errbacks": null, "chain": null, "chord": null}`
+
+func (e *Embed) append(dst []byte) ([]byte, error) {
+	if e.Callbacks == nil && e.Errbacks == nil && e.Chain == nil && e.Chord == nil && e.Extra == nil {
+		return append(dst, emptyEmbed...), nil
+	}
+	f, err := e.fields()
+	if err != nil {
+		return dst, err
+	}
+	return f.appendObject(dst), nil
+}
+
 func (e *Embed) fields() (*fieldSet, error) {
-	f := &fieldSet{fields: make([]fieldSpan, 0, len(embedKeys))}
+	f := newFieldSet(len(embedKeys)+len(e.Extra), 0)
 	f.raw(keyCallbacks, e.Callbacks)
 	f.raw(keyErrbacks, e.Errbacks)
 	f.raw(keyChain, e.Chain)

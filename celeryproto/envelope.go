@@ -124,12 +124,15 @@ func (r *fieldReader) body() (body string, isBytes bool) {
 // Append appends the envelope as kombu writes it. It refuses (*EncodeError)
 // what DecodeEnvelope would refuse.
 func (e *Envelope) Append(dst []byte) ([]byte, error) {
+	if e.wire == nil && !e.BodyIsBytes && len(e.Extra) == 0 {
+		return e.appendNew(dst)
+	}
 	now, err := e.fields()
 	if err != nil {
 		return dst, err
 	}
 	if e.wire == nil {
-		return now.members().Append(dst), nil
+		return now.appendObject(dst), nil
 	}
 	was, err := envelopeOf(e.wire)
 	if err != nil {
@@ -140,6 +143,31 @@ func (e *Envelope) Append(dst []byte) ([]byte, error) {
 		return dst, err
 	}
 	return mergeFields(e.wire, orig, now).Append(dst), nil
+}
+
+// appendNew appends an envelope that never was on the wire, without detours.
+func (e *Envelope) appendNew(dst []byte) ([]byte, error) {
+	size := len(e.Body) + 512
+	for _, header := range e.Headers {
+		size += len(header.Key) + len(header.Value) + len(`"": , `)
+	}
+	out := slices.Grow(dst, size)
+	out = AppendString(append(out, `{"body": `...), e.Body)
+	out = appendTextOrNull(append(out, `, "content-encoding": `...), e.ContentEncoding)
+	out = appendTextOrNull(append(out, `, "content-type": `...), e.ContentType)
+	out = e.Headers.Append(append(out, `, "headers": `...))
+	out, err := e.Properties.append(append(out, `, "properties": `...))
+	if err != nil {
+		return dst, err
+	}
+	return append(out, '}'), nil
+}
+
+func appendTextOrNull(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, rawNull...)
+	}
+	return AppendString(dst, s)
 }
 
 func (e *Envelope) fields() (*fieldSet, error) {

@@ -118,6 +118,25 @@ func (f *fieldSet) members() Members {
 	return members
 }
 
+// appendObject appends what members().Append would.
+func (f *fieldSet) appendObject(dst []byte) []byte {
+	dst = append(dst, '{')
+	for i, field := range f.fields {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = AppendString(dst, field.key)
+		dst = append(dst, ": "...)
+		dst = append(dst, f.value(i)...)
+	}
+	return append(dst, '}')
+}
+
+// newFieldSet has room for n fields with size bytes of values.
+func newFieldSet(n, size int) *fieldSet {
+	return &fieldSet{buf: make([]byte, 0, size), fields: make([]fieldSpan, 0, n)}
+}
+
 // index finds fields by key; of duplicates the last.
 func (f *fieldSet) index() map[string]int {
 	at := make(map[string]int, len(f.fields))

@@ -97,7 +97,7 @@ func (p *Properties) append(dst []byte) ([]byte, error) {
 		return dst, err
 	}
 	if p.wire == nil {
-		return now.members().Append(dst), nil
+		return now.appendObject(dst), nil
 	}
 	was, err := propertiesOf(p.wire)
 	if err != nil {
@@ -114,18 +114,21 @@ func (p *Properties) fields() (*fieldSet, error) {
 	if p.DeliveryTag == "" {
 		return nil, &EncodeError{Path: keyProperties + "." + keyDeliveryTag, Err: ErrMissing}
 	}
-	info, err := p.DeliveryInfo.append(nil)
-	if err != nil {
-		return nil, err
-	}
-	f := &fieldSet{}
+	var err error
+	f := newFieldSet(len(propertyKeys)+len(p.Extra), 256)
 	f.text(keyCorrelationID, p.CorrelationID)
 	f.text(keyReplyTo, p.ReplyTo)
 	f.int(keyDeliveryMode, cmp.Or(p.DeliveryMode, DeliveryPersistent))
 	if p.Expiration != "" {
 		f.text(keyExpiration, p.Expiration)
 	}
-	f.raw(keyDeliveryInfo, info)
+	f.append(keyDeliveryInfo, func(dst []byte) []byte {
+		dst, err = p.DeliveryInfo.append(dst)
+		return dst
+	})
+	if err != nil {
+		return nil, err
+	}
 	f.int(keyPriority, p.Priority)
 	f.text(keyBodyEncoding, cmp.Or(p.BodyEncoding, BodyBase64))
 	f.text(keyDeliveryTag, p.DeliveryTag)

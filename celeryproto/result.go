@@ -209,7 +209,7 @@ func (m *ResultMeta) fields() (*fieldSet, error) {
 	if m.Status == "" {
 		return nil, &EncodeError{Path: keyStatus, Err: ErrMissing}
 	}
-	f := &fieldSet{}
+	f := newFieldSet(len(resultKeys)+len(m.Extra), 256)
 	f.text(keyStatus, m.Status)
 	f.raw(keyResult, m.Result)
 	f.textOrNull(keyTraceback, m.Traceback)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -168,15 +169,12 @@ func (t *Task) encode() (encodedTask, error) {
 
 // bodyV2 is the body of protocol 2: [args, kwargs, embed].
 func (t *Task) bodyV2(dst []byte) ([]byte, error) {
-	embed, err := t.Embed.fields()
-	if err != nil {
-		return dst, err
-	}
+	dst = slices.Grow(dst, len(t.Args)+len(t.Kwargs)+len(emptyEmbed)+len("[[], {}, ]"))
 	dst = append(dst, '[')
 	dst = append(dst, t.args()...)
 	dst = append(dst, ", "...)
 	dst = append(dst, t.kwargs()...)
 	dst = append(dst, ", "...)
-	dst = embed.members().Append(dst)
-	return append(dst, ']'), nil
+	dst, err := t.Embed.append(dst)
+	return append(dst, ']'), err
 }

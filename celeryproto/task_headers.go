@@ -45,10 +45,7 @@ var hybridKeys = []string{keyLang, keyTask, keyID, keyRootID, keyParentID, keyGr
 // headerFields are the headers of protocol 2 in Python's order. What only a
 // new task gets as a default is left as it is in a decoded one.
 func (t *Task) headerFields() (*fieldSet, error) {
-	f := &fieldSet{
-		buf:    make([]byte, 0, 512),
-		fields: make([]fieldSpan, 0, len(headerKeys)+len(t.ExtraHeaders)),
-	}
+	f := newFieldSet(len(headerKeys)+len(t.ExtraHeaders), 512)
 	lang, root, argsRepr, kwargsRepr := t.Lang, t.RootID, t.ArgsRepr, t.KwargsRepr
 	if t.src == nil {
 		lang = cmp.Or(lang, LangGo)

@@ -88,7 +88,7 @@ func (t *Task) bodyV1(dst []byte) ([]byte, error) {
 	if err := f.extra(PartBody, t.ExtraBody, bodyV1Keys); err != nil {
 		return dst, err
 	}
-	return f.members().Append(dst), nil
+	return f.appendObject(dst), nil
 }
 
 // headerFieldsV1 are the few headers of protocol 1.
