@@ -18,6 +18,8 @@ const (
 	DefaultMaxWindows = 50_000
 	// DefaultMaxFrameBytes is what daphne 4.2 takes (autobahn's maxMessagePayloadSize, set in daphne/server.py).
 	DefaultMaxFrameBytes = compat.DefaultMaxFrameBytes
+	// DefaultLargeFrameBytes bounds the memory that large frames in transit hold together.
+	DefaultLargeFrameBytes = 64 << 20
 	// DefaultOutboxBytes and DefaultOutboxFrames bound what waits for one window.
 	DefaultOutboxBytes  = 1 << 20
 	DefaultOutboxFrames = 1000
@@ -86,6 +88,9 @@ type Config struct {
 	MaxWindows int
 	// MaxFrameBytes bounds one message of a browser; a larger one closes the window with 1009. 0: 1 MiB.
 	MaxFrameBytes int
+	// LargeFrameBytes bounds what the frames that are being received hold together beyond 64 KiB each; a frame for which there is
+	// no room waits. It is never less than MaxFrameBytes. 0: 64 MiB.
+	LargeFrameBytes int
 	// FramesPerSecond bounds how many frames per second a window's frames are handled; faster ones wait, nothing is dropped.
 	// 0: no limit.
 	FramesPerSecond float64
@@ -131,6 +136,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.UpstreamIdleConns, DefaultUpstreamIdleConns)
 	orDefault(&c.MaxWindows, DefaultMaxWindows)
 	orDefault(&c.MaxFrameBytes, DefaultMaxFrameBytes)
+	orDefault(&c.LargeFrameBytes, DefaultLargeFrameBytes)
 	orDefault(&c.FramesBurst, max(10, int(c.FramesPerSecond)))
 	orDefault(&c.OutboxBytes, DefaultOutboxBytes)
 	orDefault(&c.OutboxFrames, DefaultOutboxFrames)
@@ -185,6 +191,7 @@ func (c *Config) validate() error {
 		{"UpstreamIdleConns", int64(c.UpstreamIdleConns), false},
 		{"MaxWindows", int64(c.MaxWindows), true},
 		{"MaxFrameBytes", int64(c.MaxFrameBytes), false},
+		{"LargeFrameBytes", int64(c.LargeFrameBytes), false},
 		{"FramesBurst", int64(c.FramesBurst), false},
 		{"OutboxBytes", int64(c.OutboxBytes), false},
 		{"OutboxFrames", int64(c.OutboxFrames), false},

@@ -1,2 +1,98 @@
-// Package gateway is the websocket edge of a site that uses df_websockets.
+// Package gateway is the websocket edge of a site that uses df_websockets. It takes the place of daphne in front of Django: the
+// browsers' script, Django and the workers stay as they are. Everything that is no window of df_websockets is passed on to the
+// application server.
+//
+//	          ┌──────────────────────────── gateway ───────────────────────────┐
+//	browser ──┤ handshake ─ ticket ─ groups ─ 101                              │
+//	  │  ▲    │     reader ── decode ── plan ── publisher ─────────────────────┼──▶ queues of Celery (Redis)
+//	  │  └────┤     outbox ◀── fan-out ◀── hub ◀── receiver ◀──────────────────┼─── groups of the channel layer (Redis)
+//	  │       │        ▲── heartbeat, revocations ◀────────────────────────────┼─── tickets, revocations (Redis)
+//	  └───────┤ other requests ── proxy ───────────────────────────────────────┼──▶ gunicorn, uvicorn, …
+//	          └────────────────────────────────────────────────────────────────┘
+//
+// # Life of a connection
+//
+//  1. The request asks for a websocket at exactly WEBSOCKET_URL. Method, version, key and Origin are checked from the request alone.
+//  2. The window is counted in (Config.MaxWindows) and identified: the cookie dfwskey names a ticket that Django wrote when it
+//     rendered the page. If the handshake shows the session that the ticket is bound to, the window has the ticket's user and all its
+//     groups; if not, it is anonymous with its public groups; without a ticket it is anonymous without groups, as with daphne when the cache
+//     entry has expired. Redis away: 503.
+//  3. The groups are joined, in the hub and, the first window of a group, in the channel layer. What arrives from now on waits in
+//     the window's outbox.
+//  4. 101: a page that sees its socket open misses nothing from then on. No subprotocol, no compression.
+//  5. The reader handles one frame after the other: heartbeats are echoed, signals become tasks in the publisher's queue. Bad frames
+//     are counted and logged by reason, never answered, and never close the socket.
+//  6. Either side closes, or the connection breaks. The reader removes the window from hub and set. An empty group is left in the
+//     layer a second later.
+//
+// # Goroutines
+//
+//	goroutine             owner              how many                    stops when
+//	reader                conns WaitGroup    one per window              the connection ends
+//	waiting writer        conns WaitGroup    one per window whose        its outbox is empty, the socket fails, or takes
+//	                                         socket is full (TLS: also   nothing for Config.WriteTimeout
+//	                                         while it has frames)
+//	fan-out               deliver            GOMAXPROCS-1 per message    the message is in every outbox
+//	                                         to more than 128 windows
+//	receiver, memberships,errgroup of Run    one each                    the drain is over
+//	heartbeat, revocations
+//	publisher             errgroup of Run    one                         all windows are gone and its queue is flushed
+//	pass-through watcher  passThrough        one per foreign websocket   that websocket ends, or the drain begins
+//
+// A window has one goroutine and no timer while it is silent: one ticker pings all, frames are written by whoever has them (without
+// waiting: see outbox), buffers are pooled. An idle window costs about 3 KB of heap and a 4 KB stack. Who wraps the connections of
+// the http.Server should keep them syscall.Conn: others, and TLS, are written by goroutines.
+//
+// # Close codes
+//
+//	1000  answer to the browser's own close
+//	1001  the gateway drains
+//	1002  the browser broke RFC 6455
+//	1007  a text frame is no UTF-8
+//	1009  a frame is larger than Config.MaxFrameBytes
+//	1013  a signal could not be handed to the broker: queue full, or Config.PublishDeadline passed; or there was no room for a large frame
+//	4403  the window's session was logged out, or its user changed
+//	4408  the window reads too slowly: its outbox overflowed, or its socket took nothing for Config.WriteTimeout (then without a frame)
+//	4409  the window answered no ping
+//
+// The script connects again after three seconds whatever the code is. Counters also know 1006 (no close frame) and 4000 (any code of the
+// browser's side above 1015).
+//
+// # Guarantees
+//
+// Browser to server: the signals of a window reach the queues in their order. A signal is accepted when it is in Redis; one that
+// cannot be put there in time closes its window with 1013, and no other. What a window sent in the moment before its 1013 may be
+// published or not.
+//
+// Server to browser: at most once, in the order of the layer for each window. A window in several addressed groups gets the frame once per
+// group with the same signal_id, as in Python, and its script drops the repeats. Nothing ever waits for a window: one that does not
+// keep up is closed.
+//
+// A broker that hangs or is away holds up nobody: planning needs no Redis, the publisher has a goroutine, a bounded queue and a deadline of
+// its own. A layer that is away delays new windows and messages, not open sockets.
+//
+// Revocations (logout, change of a user's password or flags) close the windows concerned within a second and are remembered for a minute
+// against tickets that were read before. They travel by Redis' PUBLISH: what is published while the gateway has no connection to Redis is
+// missed. That is logged; open windows then keep their identity until they reconnect, since a deleted ticket cannot be told from an
+// expired or lost one.
+//
+// # Stopping
+//
+// When Run's context ends: Ready says so → handshakes get 503 → windows are closed with 1001, spread over Config.DrainWindow, while
+// messages still arrive → those that do not answer are cut → the publisher flushes → the receiver leaves all groups → Run returns. The
+// caller shuts its http.Server down at the same time or after Run (hijacked windows do not hold it up), and then ends the Services, in this
+// order: they must outlive Run.
+//
+// # Differences from daphne
+//
+//   - Pages of other origins are refused (Config.AllowedOrigins loosens it). daphne accepts all, "null" included.
+//   - Handshakes at other paths go to the application server; daphne answers 500.
+//   - Frames beyond 1 MiB close with 1009 and invalid UTF-8 with 1007; daphne drops the connection (1006).
+//   - Objects with exactly the keys __type__ and __value__ are refused in options: Celery would make Python objects of them.
+//   - Signals without a handler, and those that no handler lets a browser call, stop here.
+//   - Slow readers are closed; daphne keeps everything in memory. Windows have no maximal age; daphne closes them after a day.
+//   - A logout closes the windows of its session.
+//   - The whole MIDDLEWARE chain does not run at connect: it ran when the page was rendered.
+//   - A layer message of another type than ws_message is dropped; in Python it calls any method of that name.
+//   - A hung broker does not stop the world.
 package gateway

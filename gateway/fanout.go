@@ -80,5 +80,5 @@ func pushAll(windows []*window, frame []byte) {
 
 func (g *Gateway) dropMessage(reason string) {
 	g.observer.messageDropped(reason)
-	g.samples.warn(g.log, "channel layer: message dropped", "reason", reason)
+	g.samples.layer.warn(g.log, "channel layer: message dropped", "reason", reason)
 }

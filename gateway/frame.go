@@ -3,8 +3,9 @@ package gateway
 import (
 	"encoding/binary"
 
-	"github.com/dfws/dfws/compat"
 	"github.com/gorilla/websocket"
+
+	"github.com/dfws/dfws/compat"
 )
 
 // Frame layout, RFC 6455 section 5.2: FIN and opcode, length (7, 7+16 or 7+64 bits), payload. A server does not mask.

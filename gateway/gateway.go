@@ -53,11 +53,13 @@ type Gateway struct {
 	upgrader    websocket.Upgrader
 	outLimits   outboxLimits
 	frameLimits compat.FrameLimits
-	samples     *sampler
+	samples     samplers
 	stats       counters
+	largeFrameC chan struct{} // a token per large frame in transit: its reader sends and receives it; the capacity is the limit
 
 	gate   sync.RWMutex // held for reading while a handshake is counted in; for writing while the phase changes
 	phase  atomic.Int32
+	gaps   atomic.Int64   // of the stream of revocations; its start is one
 	drainC chan struct{}  // closed by Run when it begins to drain
 	conns  sync.WaitGroup // handshakes, reader goroutines and those that wait for a socket to write
 }
@@ -92,7 +94,8 @@ func newGateway(cfg Config, p ports) (*Gateway, error) {
 		hub:         newHub(),
 		outLimits:   outboxLimits{frames: cfg.OutboxFrames, bytes: cfg.OutboxBytes},
 		frameLimits: compat.FrameLimits{MaxBytes: cfg.MaxFrameBytes},
-		samples:     newSampler(),
+		samples:     newSamplers(),
+		largeFrameC: make(chan struct{}, max(cfg.LargeFrameBytes/cfg.MaxFrameBytes, 1)),
 		drainC:      make(chan struct{}),
 	}
 	g.upgrader = newUpgrader()
@@ -102,7 +105,7 @@ func newGateway(cfg Config, p ports) (*Gateway, error) {
 		return nil, err
 	}
 	if cfg.Upstream != nil {
-		g.proxy = newProxy(&g.cfg, g.drainC)
+		g.proxy = newProxy(&g.cfg, g.samples.upstream, g.drainC)
 	}
 	return g, nil
 }

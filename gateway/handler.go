@@ -63,16 +63,16 @@ func (g *Gateway) open(w http.ResponseWriter, r *http.Request) *refusal {
 	defer cancel()
 	found, err := g.identifier.identify(ctx, readHandshake(r, g.identifier.site))
 	if err != nil {
-		g.samples.warn(g.log, "handshake refused: the ticket could not be read", "err", err)
+		g.samples.handshakes.warn(g.log, "handshake refused: the ticket could not be read", "err", err)
 		return &refusal{http.StatusServiceUnavailable, RefusedIdentify, "the window cannot be identified now"}
 	}
 	g.observer.identified(found.outcome)
 	if found.fault != nil {
-		g.samples.warn(g.log, "bad ticket, the window is anonymous", "window", found.identity.window, "err", found.fault)
+		g.samples.handshakes.warn(g.log, "bad ticket, the window is anonymous", "window", found.identity.window, "err", found.fault)
 	}
 	win := g.newWindow(found.identity)
 	if err := g.memberships.join(ctx, win, found.groups); err != nil {
-		g.samples.warn(g.log, "handshake refused: the channel layer did not take the groups", "err", err)
+		g.samples.handshakes.warn(g.log, "handshake refused: the channel layer did not take the groups", "err", err)
 		return &refusal{http.StatusServiceUnavailable, RefusedJoin, "the channel layer does not answer now"}
 	}
 	if err := g.upgrade(w, r, win); err != nil {

@@ -53,7 +53,7 @@ func (g *Gateway) publish(w *window, messages []redisbroker.Message) {
 	err := g.ports.publisher.Enqueue(messages, func(err error) { g.published(w, err) })
 	if err != nil {
 		g.countFrame(FrameRefused)
-		g.samples.warn(g.log, "signal refused, window is closed", "window", w.identity.window, "err", err)
+		g.samples.publisher.warn(g.log, "signal refused, window is closed", "window", w.identity.window, "err", err)
 		w.close(CloseTryAgain)
 		return
 	}
@@ -68,7 +68,7 @@ func (g *Gateway) published(w *window, err error) {
 		return
 	}
 	g.stats.publishErrors.Add(1)
-	g.samples.warn(g.log, "signal not published, window is closed", "window", w.identity.window, "err", err)
+	g.samples.publisher.warn(g.log, "signal not published, window is closed", "window", w.identity.window, "err", err)
 	w.close(CloseTryAgain)
 }
 
@@ -83,5 +83,5 @@ func (g *Gateway) logBadFrame(w *window, reason string, size int, err error) {
 	if err != nil {
 		args = append(args, "err", err)
 	}
-	g.samples.warn(g.log, "frame ignored", args...)
+	g.samples.frames.warn(g.log, "frame ignored", args...)
 }

@@ -10,6 +10,7 @@ const (
 	FrameBinary      = "binary"       // ignored
 	FrameTooBig      = "too_big"      // closed with 1009
 	FrameInvalidUTF8 = "invalid_utf8" // closed with 1007
+	FrameNoRoom      = "no_room"      // Config.LargeFrameBytes were taken for too long: closed with 1013
 	FrameRefused     = "queue_full"   // no room in the publisher's queue: closed with 1013
 	FramePlanFailed  = "plan_failed"  // the signal could not be turned into tasks
 )

@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,7 +21,7 @@ const proxyBufferSize = 32 << 10
 var errDrained = errors.New("gateway: drained")
 
 // newProxy returns the handler for everything that is no window of df_websockets. Bodies are streamed both ways.
-func newProxy(cfg *Config, drainC <-chan struct{}) http.Handler {
+func newProxy(cfg *Config, samples *sampler, drainC <-chan struct{}) http.Handler {
 	p := &proxy{
 		log:      cfg.Logger,
 		observer: &cfg.Observer,
@@ -28,7 +29,7 @@ func newProxy(cfg *Config, drainC <-chan struct{}) http.Handler {
 		headers:  newHeaderRules(cfg),
 	}
 	target := upstreamURL(cfg.Upstream)
-	p.upstream = newUpstreamState(cfg.Logger, target.Host)
+	p.upstream = newUpstreamState(cfg.Logger, samples, target.Host)
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { p.rewrite(r, target) },
 		Transport:     upstreamTransport(cfg),
@@ -63,7 +64,35 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.passThrough(rec, r)
 		return
 	}
+	if r.Body != nil && r.Body != http.NoBody {
+		body := &watchedBody{ReadCloser: r.Body}
+		r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
+		r.Body = body
+	}
 	p.reverse.ServeHTTP(rec, r)
+}
+
+// bodyKey finds the watchedBody of a request.
+type bodyKey struct{}
+
+// watchedBody notes that the client broke off its request: the transport's error does not tell whose fault it was.
+type watchedBody struct {
+	io.ReadCloser
+	broken atomic.Bool
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, http.ErrBodyReadAfterClose) {
+		b.broken.Store(true)
+	}
+	return n, err
+}
+
+// clientBroke says whether the request itself ended too early.
+func clientBroke(r *http.Request) bool {
+	body, ok := r.Context().Value(bodyKey{}).(*watchedBody)
+	return r.Context().Err() != nil || (ok && body.broken.Load())
 }
 
 // passThrough serves somebody else's websocket until one side ends it or the gateway drains: the server's own shutdown does not see it.
@@ -119,7 +148,7 @@ func proxyFailure(r *http.Request, err error) string {
 	var op *net.OpError
 	var timeout net.Error
 	switch {
-	case errors.Is(err, context.Canceled) || r.Context().Err() != nil:
+	case errors.Is(err, context.Canceled) || clientBroke(r):
 		return ProxyCanceled
 	case errors.As(err, &op) && op.Op == "dial":
 		return ProxyAway

@@ -289,6 +289,25 @@ func TestClientGoesAway(t *testing.T) {
 	}
 }
 
+// TestClientBreaksOffItsBody: a request that ends too early is the client's fault, not the application server's.
+func TestClientBreaksOffItsBody(t *testing.T) {
+	t.Parallel()
+	r := proxied(t, func(_ http.ResponseWriter, req *http.Request) { _, _ = io.Copy(io.Discard, req.Body) }, nil)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	// A chunk size that is none: the connection stays open, so only the body's own error tells.
+	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("counted", func() bool { return r.counts.get("proxy canceled") == 1 })
+	if logs := r.logs.String(); strings.Contains(logs, "application server") {
+		t.Errorf("the application server is blamed: %s", logs)
+	}
+}
+
 func TestUnixUpstream(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "app.sock")

@@ -100,6 +100,10 @@ func revokes(rev dispatch.Revocation, id *identity) bool {
 // revoke closes the windows whose identity ends, and remembers it for those that are on their way.
 func (g *Gateway) revoke(rev dispatch.Revocation) {
 	if rev.Gap {
+		// A deleted ticket cannot be told from an expired or lost one, so no window is judged by it: see doc.go.
+		if g.gaps.Add(1) > 1 {
+			g.log.Warn("revocations may have been missed while Redis was away; open windows keep their identity")
+		}
 		return
 	}
 	g.revoked.remember(rev) // first: a handshake that misses this reads the memory after it is registered, see open

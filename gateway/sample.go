@@ -13,6 +13,15 @@ const (
 	sampleBurst = 20
 )
 
+// samplers are one per kind of trouble, so that no kind hides another.
+type samplers struct {
+	frames, handshakes, publisher, layer, upstream *sampler
+}
+
+func newSamplers() samplers {
+	return samplers{newSampler(), newSampler(), newSampler(), newSampler(), newSampler()}
+}
+
 // sampler lets a log line through now and then and counts those that it holds back.
 type sampler struct {
 	limiter    *rate.Limiter

@@ -42,22 +42,24 @@ func upstreamTransport(cfg *Config) *http.Transport {
 
 // upstreamState logs the events of the application server's life, not each request that suffers from them.
 type upstreamState struct {
-	log  *slog.Logger
-	host string
+	log     *slog.Logger
+	samples *sampler
+	host    string
 
 	mu       sync.Mutex
-	since    time.Time // of the first failure in a row, zero while all is well
+	since    time.Time // of the first failed dial in a row, zero while all is well
 	failures int
 }
 
-func newUpstreamState(log *slog.Logger, host string) *upstreamState {
-	return &upstreamState{log: log, host: host}
+func newUpstreamState(log *slog.Logger, samples *sampler, host string) *upstreamState {
+	return &upstreamState{log: log, samples: samples, host: host}
 }
 
-// failed notes a request without an answer. Timeouts are logged one by one: they say something about the request.
+// failed notes a request without an answer. Those that the server took but did not answer say something about the request, so each has
+// its line; a server that is away has one for all.
 func (s *upstreamState) failed(kind, id string, err error) {
-	if kind == ProxyTimeout {
-		s.log.Warn("application server gave no answer in time", "upstream", s.host, "request_id", id, "err", err)
+	if kind != ProxyAway {
+		s.samples.warn(s.log, "application server gave no answer", "upstream", s.host, "kind", kind, "request_id", id, "err", err)
 		return
 	}
 	s.mu.Lock()
@@ -68,7 +70,7 @@ func (s *upstreamState) failed(kind, id string, err error) {
 		return
 	}
 	s.since = time.Now()
-	s.log.Error("application server is away, requests get 502", "upstream", s.host, "kind", kind, "request_id", id, "err", err)
+	s.log.Error("application server is away, requests get 502", "upstream", s.host, "request_id", id, "err", err)
 }
 
 // answered notes an answer.

@@ -2,24 +2,15 @@ package gateway
 
 import (
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unicode/utf8"
 
-	"github.com/dfws/dfws/compat"
 	"github.com/gorilla/websocket"
 	"golang.org/x/time/rate"
 )
-
-// maxPooledFrame bounds the read buffers that are kept; larger ones are left to the garbage collector.
-const maxPooledFrame = 64 << 10
-
-// readBuffers hold a frame while it is handled: an idle window owns none.
-var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 // window is one open websocket: a page of df_websockets' script, or a program that speaks as one.
 type window struct {
@@ -38,6 +29,11 @@ type window struct {
 	seen   atomic.Int64  // Unix nanoseconds of the last frame or pong
 	pinged int64         // Unix nanoseconds of the last ping; heartbeat goroutine only
 	code   atomic.Uint32 // the first close code, 0 while open
+
+	deadline struct {
+		sync.Mutex
+		final bool // awaitClose has set the last read deadline
+	}
 
 	byBrowser bool // the browser began the close; reader goroutine only
 }
@@ -102,7 +98,19 @@ func (w *window) sealWith(code CloseCode, frame []byte, discard bool) {
 
 // awaitClose bounds the time for the browser's answer to a close frame.
 func (w *window) awaitClose() {
+	w.deadline.Lock()
+	defer w.deadline.Unlock()
+	w.deadline.final = true
 	_ = w.conn.SetReadDeadline(time.Now().Add(w.g.cfg.CloseTimeout)) // fails only on a closed socket
+}
+
+// setReadDeadline sets the deadline of a frame, but never over the one of awaitClose.
+func (w *window) setReadDeadline(t time.Time) {
+	w.deadline.Lock()
+	defer w.deadline.Unlock()
+	if !w.deadline.final {
+		_ = w.conn.SetReadDeadline(t) // fails only on a closed socket
+	}
 }
 
 // opened lets what was queued during the handshake go out.
@@ -153,105 +161,3 @@ func boundedCode(code int) CloseCode {
 
 // closing says whether a close frame was queued or the socket cut.
 func (w *window) closing() bool { return w.code.Load() != 0 }
-
-// read handles what the browser sends until the connection ends. It is the window's only permanent goroutine and the only
-// one that removes it.
-func (w *window) read() {
-	defer w.g.forget(w)
-	for {
-		kind, r, err := w.ws.NextReader()
-		if err != nil {
-			w.readEnded(err)
-			return
-		}
-		w.seen.Store(time.Now().UnixNano())
-		if w.closing() {
-			continue // the library skips what is not read
-		}
-		if err := w.handleFrame(kind, r); err != nil {
-			w.readEnded(err)
-			return
-		}
-	}
-}
-
-// handleFrame reads one frame and handles it. Only errors of the connection are returned.
-func (w *window) handleFrame(kind int, r io.Reader) error {
-	buf := readBuffers.Get().(*[]byte)
-	defer func() {
-		if cap(*buf) <= maxPooledFrame {
-			readBuffers.Put(buf)
-		}
-	}()
-	data, err := readFrame((*buf)[:0], r, w.g.cfg.MaxFrameBytes)
-	*buf = data[:0]
-	switch {
-	case errors.Is(err, errFrameTooBig):
-		w.g.countFrame(FrameTooBig)
-		w.close(CloseTooBig)
-		return nil
-	case err != nil:
-		return err
-	case kind == websocket.BinaryMessage:
-		w.g.countFrame(FrameBinary)
-		w.g.logBadFrame(w, FrameBinary, len(data), nil)
-	case string(data) == compat.HeartbeatFrame:
-		w.g.countFrame(FrameHeartbeat)
-		w.push(heartbeatFrame)
-	case !utf8.Valid(data):
-		w.g.countFrame(FrameInvalidUTF8)
-		w.close(CloseInvalidUTF8)
-	default:
-		w.g.intake(w, data)
-	}
-	w.throttle()
-	return nil
-}
-
-// throttle lets a window that sends too fast wait; nothing is lost, its TCP window fills.
-func (w *window) throttle() {
-	if w.limiter == nil {
-		return
-	}
-	delay := w.limiter.Reserve().Delay()
-	if delay <= 0 {
-		return
-	}
-	w.g.observer.throttled()
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-w.g.drainC:
-	}
-}
-
-// readEnded records why the connection ended, unless the gateway ended it.
-func (w *window) readEnded(err error) {
-	if w.code.CompareAndSwap(0, uint32(CloseAbnormal)) {
-		w.byBrowser = true
-		w.g.log.Debug("connection lost", "window", w.identity.window, "err", err)
-	}
-}
-
-var errFrameTooBig = errors.New("gateway: frame too big")
-
-// readFrame appends one message to buf. A message longer than limit gives errFrameTooBig; the buffer grows with what
-// arrives, never with what a header promises.
-func readFrame(buf []byte, r io.Reader, limit int) ([]byte, error) {
-	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := r.Read(buf[len(buf):min(cap(buf), limit+1)])
-		buf = buf[:len(buf)+n]
-		switch {
-		case len(buf) > limit:
-			return buf, errFrameTooBig
-		case errors.Is(err, io.EOF): // the end of the message; the end of the connection is a *websocket.CloseError
-			return buf, nil
-		case err != nil:
-			return buf, err
-		}
-	}
-}

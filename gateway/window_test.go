@@ -248,3 +248,52 @@ func TestThrottle(t *testing.T) {
 		t.Error("nothing was throttled")
 	}
 }
+
+// TestLargeFramesShareRoom: frames beyond 64 KiB wait for room; small ones and heartbeats do not.
+func TestLargeFramesShareRoom(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.LargeFrameBytes = 1 }) // one frame at a time
+	first, second, third := r.connect("a"), r.connect("b"), r.connect("c")
+	half := strings.Repeat(" ", 200<<10)
+	w, err := first.NextWriter(websocket.TextMessage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(half)); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the first frame has the room", func() bool { return len(r.largeFrameC) == 1 })
+	second.send(half + goodFrame)
+	third.send(goodFrame)
+	third.beat()
+	if n := len(r.publisher.queued()); n != 1 {
+		t.Errorf("%d tasks, want that of the small frame", n)
+	}
+	if _, err := w.Write([]byte(goodFrame)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	first.beat()
+	second.beat()
+	if n := len(r.publisher.queued()); n != 3 {
+		t.Errorf("%d tasks, want 3", n)
+	}
+	if len(r.largeFrameC) != 0 {
+		t.Error("the room was not given back")
+	}
+}
+
+// TestDrainWhileFramesWait: a frame that waits for room does not hold up the drain.
+func TestDrainWhileFramesWait(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.LargeFrameBytes = 1 })
+	c := r.connect("a")
+	r.largeFrameC <- struct{}{}
+	c.send(strings.Repeat(" ", 200<<10))
+	c.send(goodFrame)
+	r.stop()
+	c.expectClose(CloseGoingAway)
+	<-r.doneC
+}

@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/dfws/dfws/compat"
+)
+
+const (
+	// maxPooledFrame bounds the read buffers that are kept; larger ones are left to the garbage collector.
+	maxPooledFrame = 64 << 10
+	// largeFrame is what every window may receive at any time; what a frame holds beyond it is shared by all windows.
+	largeFrame = 64 << 10
+	// largeFrameTimeout bounds the time from there to the frame's end, and the time that a frame waits for room: nobody may sit on
+	// what all share.
+	largeFrameTimeout = 30 * time.Second
+)
+
+var (
+	errFrameTooBig = errors.New("gateway: frame too big")
+	errNoRoom      = errors.New("gateway: no room for a large frame")
+)
+
+// readBuffers hold a frame while it is handled: an idle window owns none.
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// read handles what the browser sends until the connection ends. It is the window's only permanent goroutine and the only
+// one that removes it.
+func (w *window) read() {
+	defer w.g.forget(w)
+	for {
+		kind, r, err := w.ws.NextReader()
+		if err != nil {
+			w.readEnded(err)
+			return
+		}
+		w.seen.Store(time.Now().UnixNano())
+		if w.closing() {
+			continue // the library skips what is not read
+		}
+		if err := w.handleFrame(kind, r); err != nil {
+			w.readEnded(err)
+			return
+		}
+	}
+}
+
+// handleFrame reads one frame and handles it. Only errors of the connection are returned.
+func (w *window) handleFrame(kind int, r io.Reader) error {
+	buf := readBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= maxPooledFrame {
+			readBuffers.Put(buf)
+		}
+	}()
+	in := incoming{w: w, r: r, limit: w.g.cfg.MaxFrameBytes}
+	data, err := in.readAll((*buf)[:0])
+	defer in.release()
+	*buf = data[:0]
+	switch {
+	case errors.Is(err, errFrameTooBig):
+		w.g.countFrame(FrameTooBig)
+		w.close(CloseTooBig)
+		return nil
+	case errors.Is(err, errNoRoom):
+		w.g.countFrame(FrameNoRoom)
+		w.close(CloseTryAgain)
+		return nil
+	case err != nil:
+		return err
+	case kind == websocket.BinaryMessage:
+		w.g.countFrame(FrameBinary)
+		w.g.logBadFrame(w, FrameBinary, len(data), nil)
+	case string(data) == compat.HeartbeatFrame:
+		w.g.countFrame(FrameHeartbeat)
+		w.push(heartbeatFrame)
+	case !utf8.Valid(data):
+		w.g.countFrame(FrameInvalidUTF8)
+		w.close(CloseInvalidUTF8)
+	default:
+		w.g.intake(w, data)
+	}
+	w.throttle()
+	return nil
+}
+
+// throttle lets a window that sends too fast wait; nothing is lost, its TCP window fills.
+func (w *window) throttle() {
+	if w.limiter == nil {
+		return
+	}
+	delay := w.limiter.Reserve().Delay()
+	if delay <= 0 {
+		return
+	}
+	w.g.observer.throttled()
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.g.drainC:
+	}
+}
+
+// readEnded records why the connection ended, unless the gateway ended it.
+func (w *window) readEnded(err error) {
+	if w.code.CompareAndSwap(0, uint32(CloseAbnormal)) {
+		w.byBrowser = true
+		w.g.log.Debug("connection lost", "window", w.identity.window, "err", err)
+	}
+}
+
+// incoming is one frame on its way in.
+type incoming struct {
+	w     *window
+	r     io.Reader
+	limit int
+	held  bool // has a token of the gateway's largeFrameC
+}
+
+// readAll appends the frame to buf. A frame longer than limit gives errFrameTooBig; the buffer grows with what arrives, never with what
+// a header promises.
+func (in *incoming) readAll(buf []byte) ([]byte, error) {
+	for {
+		if len(buf) == cap(buf) {
+			if len(buf) >= largeFrame && !in.held {
+				if err := in.hold(); err != nil {
+					return buf, err
+				}
+			}
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := in.r.Read(buf[len(buf):min(cap(buf), in.limit+1)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case len(buf) > in.limit:
+			return buf, errFrameTooBig
+		case errors.Is(err, io.EOF): // the end of the frame; the end of the connection is a *websocket.CloseError
+			return buf, nil
+		case err != nil:
+			return buf, err
+		}
+	}
+}
+
+// hold takes room for the largest frame: whoever has a part of its room must not wait for the rest.
+func (in *incoming) hold() error {
+	timer := time.NewTimer(largeFrameTimeout)
+	defer timer.Stop()
+	select {
+	case in.w.g.largeFrameC <- struct{}{}:
+	case <-timer.C:
+		return errNoRoom
+	case <-in.w.g.drainC:
+		return errNoRoom
+	}
+	in.held = true
+	in.w.setReadDeadline(time.Now().Add(largeFrameTimeout))
+	return nil
+}
+
+// release gives the room back.
+func (in *incoming) release() {
+	if !in.held {
+		return
+	}
+	<-in.w.g.largeFrameC
+	in.held = false
+	in.w.setReadDeadline(time.Time{})
+}
