@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from django.test import override_settings
 
 from dfws import _df, conf, store
 from tests import settings
-from tests.conftest import run
+from tests.conftest import ROOT, run
 
 
 def test_defaults() -> None:
@@ -148,3 +150,9 @@ def python(program: str, expected: str = "") -> None:
     result = run("-c", program)
     assert result.returncode == 0, result.stderr
     assert expected in result.stderr
+
+
+def test_readme_lists_every_setting() -> None:
+    table = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("## ")[0]
+    named = re.findall(r"^\| `DFWS_(\w+)`", table, flags=re.MULTILINE)
+    assert named == [field.name.upper() for field in fields(conf.Conf)]
