@@ -76,7 +76,7 @@
 //
 //	goroutine            owner        how many                 stops when
 //	slot                 Worker.Run   Config.Concurrency       its job is done after ctx has ended
-//	settling a job       Worker.Run   one per finished job     Redis has it, or the stop timeouts are over
+//	settling jobs        Worker.Run   as many as are written at once   the slots are done and Redis has it all, or the stop timeouts are over
 //	schedule             Worker.Run   1                        ctx has ended
 //	consumer             Worker.Run   1 and those of redisbroker   everything unacked was given back
 //	registry             Worker.Run   2                        consuming has ended
