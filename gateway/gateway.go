@@ -147,7 +147,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	stopServing(ErrDraining) // the receiver leaves all groups
 	serveErr := serving.Wait()
 	g.conns.Wait()
-	g.log.Info("gateway stopped", "err", errors.Join(publishErr, serveErr))
+	g.log.Info("gateway drained", "err", errors.Join(publishErr, serveErr))
 	return errors.Join(publishErr, serveErr)
 }
 

@@ -15,7 +15,7 @@ import (
 
 const (
 	// readBufferSize holds the common frame in one read; larger frames are read past it.
-	readBufferSize = 512
+	readBufferSize = 256
 	// retryAfter is what a refused client is told, in seconds: the script's own delay.
 	retryAfter = "3"
 )
