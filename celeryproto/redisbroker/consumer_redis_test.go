@@ -158,6 +158,9 @@ func TestUndecodable(t *testing.T) {
 		"", "not JSON", "\x00\xff\xfe", `{"body": `, "[1, 2]", `"text"`, "null", strings.Repeat("[", 5000),
 		`{"properties": {"delivery_tag": "bad-utf8-` + "\xff" + `", "delivery_info": {}}}`,
 		`{"headers": {"x": {"__type__": "no such type", "__value__": 1}}, "properties": {"delivery_tag": "t"`,
+		// Ends as Python's messages do, which take.lua trusts, but is no JSON.
+		`{"body": "x", broken, "properties": {"delivery_info": {"exchange": "", "routing_key": "q"}, "priority": 0, ` +
+			`"body_encoding": "base64", "delivery_tag": "tail"}}`,
 	}
 	mustPublish(t, b, "q", 0)
 	for _, raw := range bad {

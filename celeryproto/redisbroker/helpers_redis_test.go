@@ -53,11 +53,14 @@ func mustOpen(t testing.TB, s *redistest.Server, opts redisbroker.Options) *redi
 
 var prefixes atomic.Int64
 
+// ownPrefix is for keys of one run of a test.
+func ownPrefix(t testing.TB) string { return fmt.Sprintf("%s-%d:", t.Name(), prefixes.Add(1)) }
+
 // shared opens a broker on the package's server under a prefix of the test's own.
 func shared(t testing.TB, opts redisbroker.Options) (b *redisbroker.Broker, c *redis.Client, prefix string) {
 	t.Helper()
 	s := redistest.Shared(t)
-	opts.GlobalKeyPrefix = fmt.Sprintf("%s-%d:", t.Name(), prefixes.Add(1))
+	opts.GlobalKeyPrefix = ownPrefix(t)
 	return mustOpen(t, s, opts), s.Client(t), opts.GlobalKeyPrefix
 }
 

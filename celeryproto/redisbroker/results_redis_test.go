@@ -78,7 +78,7 @@ func TestSuccessIsFinal(t *testing.T) {
 	t.Parallel()
 	s := redistest.Shared(t)
 	kept := 0
-	r := mustResults(t, s, redisbroker.ResultOptions{KeyPrefix: t.Name(), Expires: -1, Observer: redisbroker.Observer{
+	r := mustResults(t, s, redisbroker.ResultOptions{KeyPrefix: ownPrefix(t), Expires: -1, Observer: redisbroker.Observer{
 		ResultStored: func(_ string, k bool) {
 			if k {
 				kept++
@@ -137,7 +137,7 @@ func TestResultKeys(t *testing.T) {
 
 func TestGetMissing(t *testing.T) {
 	t.Parallel()
-	r := mustResults(t, redistest.Shared(t), redisbroker.ResultOptions{KeyPrefix: t.Name()})
+	r := mustResults(t, redistest.Shared(t), redisbroker.ResultOptions{KeyPrefix: ownPrefix(t)})
 	if _, err := r.Get(t.Context(), "none"); !errors.Is(err, redisbroker.ErrNoResult) {
 		t.Errorf("%v", err)
 	}
@@ -155,8 +155,9 @@ func TestGetMissing(t *testing.T) {
 func TestWait(t *testing.T) {
 	t.Parallel()
 	s := redistest.Shared(t)
-	r := mustResults(t, s, redisbroker.ResultOptions{KeyPrefix: t.Name()})
-	writer := mustResults(t, s, redisbroker.ResultOptions{KeyPrefix: t.Name()})
+	prefix := ownPrefix(t)
+	r := mustResults(t, s, redisbroker.ResultOptions{KeyPrefix: prefix})
+	writer := mustResults(t, s, redisbroker.ResultOptions{KeyPrefix: prefix})
 	const tasks = 200
 	var wg sync.WaitGroup
 	for n := range tasks {
@@ -183,7 +184,7 @@ func TestWait(t *testing.T) {
 	}
 	c := s.Client(t)
 	eventually(t, "all channels are unsubscribed", func() bool {
-		channels, err := c.PubSubChannels(t.Context(), t.Name()+"*").Result()
+		channels, err := c.PubSubChannels(t.Context(), prefix+"*").Result()
 		return err == nil && len(channels) == 0
 	})
 }

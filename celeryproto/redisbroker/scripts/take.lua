@@ -55,28 +55,58 @@ end
 local time = redis.call('TIME')
 local sec, usec = tonumber(time[1]), tonumber(time[2])
 
+-- python_tail finds delivery tag, exchange and routing key (as JSON) at the end of a message where Python and we write them;
+-- nil for any other form. Parsing the whole message takes five times as long. Should the rest of it not be JSON, our caller
+-- finds out at once.
+local function python_tail(raw)
+  if string.sub(raw, 1, 10) ~= '{"body": "' then
+    return nil
+  end
+  local exchange, routing_key, tag = string.match(string.sub(raw, -400),
+    '"delivery_info": {"exchange": ("[^"\\]*"), "routing_key": ("[^"\\]*")[^{}]*}, "priority": %d+, '
+    .. '"body_encoding": "[%w%-]+", "delivery_tag": "([%w%-]+)"}}$')
+  return tag, exchange, routing_key
+end
+
+-- parse does the same for any message: whether it is a JSON object, and what it has of the three.
+local function parse(raw)
+  local ok, msg = pcall(cjson.decode, raw)
+  if not ok or type(msg) ~= 'table' or not string.find(raw, '^%s*{') then
+    return false
+  end
+  local tag, exchange, routing_key
+  local props = msg['properties']
+  if type(props) == 'table' then
+    if type(props['delivery_tag']) == 'string' and props['delivery_tag'] ~= '' then
+      tag = props['delivery_tag']
+    end
+    local info = props['delivery_info']
+    if type(info) == 'table' and type(info['exchange']) == 'string' and type(info['routing_key']) == 'string' then
+      exchange, routing_key = json_string(info['exchange']), json_string(info['routing_key'])
+    end
+  end
+  return true, tag, exchange, routing_key
+end
+
 -- keep records raw, popped from queue key k, as taken.
 local function keep(k, raw)
   local nth = #out / 5
   local at = usec + nth -- distinct scores keep the order
   local score = string.format('%d.%06d', sec + math.floor(at / 1000000), at % 1000000)
   local name = ARGV[6 + (k - 1) % queues]
+  local own, exchange, routing_key = python_tail(raw)
+  local is_object = own ~= nil
+  if not is_object then
+    is_object, own, exchange, routing_key = parse(raw)
+  end
   local tag = ARGV[5] .. nth
-  local ok, msg = pcall(cjson.decode, raw)
-  if ok and type(msg) == 'table' and string.find(raw, '^%s*{') then
-    local exchange, routing_key = '""', name
-    local props = msg['properties']
-    if type(props) == 'table' then
-      local own = props['delivery_tag']
-      -- A tag in use belongs to a copy of this message that somebody else holds: its record must not be replaced.
-      if type(own) == 'string' and own ~= '' and redis.call('HEXISTS', unacked, own) == 0 then
-        tag = own
-      end
-      local info = props['delivery_info']
-      if type(info) == 'table' and type(info['exchange']) == 'string' and type(info['routing_key']) == 'string' then
-        exchange, routing_key = json_string(info['exchange']), json_string(info['routing_key'])
-      end
-    end
+  -- A tag in use belongs to a copy of this message that somebody else holds: its record must not be replaced.
+  if own and redis.call('HEXISTS', unacked, own) == 0 then
+    tag = own
+  end
+  if is_object then
+    exchange = exchange or '""'
+    routing_key = routing_key or name
     redis.call('ZADD', index, score, tag)
     redis.call('HSET', unacked, tag, '[' .. raw .. ', ' .. exchange .. ', ' .. routing_key .. ']')
     log[#log + 1] = { k - 1, tag, score, 0, { 2, 1 + #raw } }
