@@ -100,15 +100,15 @@ local function keep(k, raw)
     is_object, own, exchange, routing_key = parse(raw)
   end
   local tag = ARGV[5] .. nth
-  -- A tag in use belongs to a copy of this message that somebody else holds: its record must not be replaced.
-  if own and redis.call('HEXISTS', unacked, own) == 0 then
-    tag = own
-  end
   if is_object then
-    exchange = exchange or '""'
-    routing_key = routing_key or name
+    local entry = '[' .. raw .. ', ' .. (exchange or '""') .. ', ' .. (routing_key or name) .. ']'
+    -- A tag in use belongs to a copy of this message that somebody else holds: its record must not be replaced.
+    if own and redis.call('HSETNX', unacked, own, entry) == 1 then
+      tag = own
+    else
+      redis.call('HSET', unacked, tag, entry)
+    end
     redis.call('ZADD', index, score, tag)
-    redis.call('HSET', unacked, tag, '[' .. raw .. ', ' .. exchange .. ', ' .. routing_key .. ']')
     log[#log + 1] = { k - 1, tag, score, 0, { 2, 1 + #raw } }
     add(k - 1, tag, score, 0, raw)
   else
