@@ -86,11 +86,12 @@ func must1[T any](v T, err error) func(*testing.T) T {
 // fullSite is everything running: the way a site uses this project.
 type fullSite struct {
 	*harness.Site
-	django   *harness.Server
-	celery   *harness.Process
-	gateway  *harness.Gateway
-	goWorker *harness.Process
-	settings string
+	django     *harness.Server
+	celery     *harness.Process
+	gateway    *harness.Gateway
+	goWorker   *harness.Process
+	demoWorker *harness.Process // nil until a test needs it
+	settings   string
 }
 
 // full returns the shared site with Django, a Celery worker, the gateway and a Go worker. Tests that use it do not run in
@@ -123,13 +124,14 @@ func startFull(ctx context.Context, l *harness.Lab, opts harness.SiteOptions, ce
 	if f.celery, err = site.Celery(ctx, celery); err != nil {
 		return nil, err
 	}
-	if f.goWorker, err = site.GoWorker(ctx, matrixWorker(f.settings)); err != nil {
+	if f.goWorker, err = site.GoWorker(ctx, matrixWorker(site, f.settings)); err != nil {
 		return nil, err
 	}
 	f.gateway, err = site.Gateway(ctx, harness.GatewayOptions{Upstream: f.django.URL, Settings: f.settings})
 	return f, err
 }
 
-func matrixWorker(settings string) harness.GoWorkerOptions {
-	return harness.GoWorkerOptions{Package: "integration/matrixworker", App: "matrix", Settings: settings}
+func matrixWorker(site *harness.Site, settings string, args ...string) harness.GoWorkerOptions {
+	args = append([]string{"-journal", site.Redis.URLFor(harness.JournalDB)}, args...)
+	return harness.GoWorkerOptions{Package: "integration/matrixworker", App: "matrix", Settings: settings, Args: args}
 }

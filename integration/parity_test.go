@@ -22,6 +22,7 @@ func TestParity(t *testing.T) {
 	ctx := deadline(t)
 	l := lab(t)
 	before := playBehindDaphne(t, ctx, l)
+	checkSound(t, before)
 	site, err := startFull(ctx, l, harness.SiteOptions{}, inOrder)
 	must(t, err)
 	after := playAll(t, ctx, site.Site, site.gateway.URL)
@@ -41,6 +42,21 @@ func playBehindDaphne(t *testing.T, ctx context.Context, l *harness.Lab) []obser
 	must(t, worker.Stop())
 	must(t, daphne.Stop())
 	return seen
+}
+
+// checkSound: a scenario in which nothing happens would be equal everywhere.
+func checkSound(t *testing.T, seen []observation) {
+	t.Helper()
+	frames, calls := 0, 0
+	for _, o := range seen {
+		for _, got := range o.Frames {
+			frames += len(got)
+		}
+		calls += len(o.Calls)
+	}
+	if frames < 360 || calls < 45 {
+		t.Errorf("today's stack shows only %d frames and %d calls in %d steps", frames, calls, len(seen))
+	}
 }
 
 func playAll(t *testing.T, ctx context.Context, site *harness.Site, base *url.URL) []observation {

@@ -22,6 +22,8 @@ var signalIDShape = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[8
 type step struct {
 	name string
 	do   func(ctx context.Context, open []visitor) error
+	// window is who acts. The fence comes from the same window: order holds within a window, not between two.
+	window int
 	// calls is how many handler executions to wait for before the fence, for steps that another queue than the fence's serves.
 	calls int
 }
@@ -36,7 +38,7 @@ type observation struct {
 
 // send is a step: a window sends a frame.
 func send(name string, window int, frame string) step {
-	return step{name: name, do: func(_ context.Context, open []visitor) error { return open[window].Send(frame) }}
+	return step{name: name, window: window, do: func(_ context.Context, open []visitor) error { return open[window].Send(frame) }}
 }
 
 // visit is a step: a script on alice's first page requests a view.
@@ -172,9 +174,9 @@ func play(t *testing.T, ctx context.Context, site *harness.Site, open []visitor,
 		})
 		must(t, err)
 	}
-	end := mark("fence ", number)
+	end := fmt.Sprint("fence ", number)
 	got := observation{Frames: map[string][]string{}}
-	for i, frames := range fence(t, ctx, open, end) {
+	for i, frames := range fence(t, ctx, open, s.window, end) {
 		got.Frames[open[i].name] = anonymize(t, frames)
 	}
 	for _, c := range must1(site.Journal(ctx))(t) {

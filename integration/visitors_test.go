@@ -4,9 +4,9 @@ package integration
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dfws/dfws/integration/harness"
@@ -65,11 +65,11 @@ func openAll(t *testing.T, ctx context.Context, base *url.URL) []visitor {
 	return open
 }
 
-// fence makes Python tell all windows a mark, and returns what each window got before it. What was sent before the fence through
-// the same queue has then arrived.
-func fence(t *testing.T, ctx context.Context, open []visitor, mark string) [][]harness.Frame {
+// fence lets one window make Python tell all windows a mark, and returns what each window got before it. What that window had sent
+// before to the same queue has then arrived.
+func fence(t *testing.T, ctx context.Context, open []visitor, window int, mark string) [][]harness.Frame {
 	t.Helper()
-	must(t, open[len(open)-1].Call("matrix.python", map[string]any{"to": []string{"broadcast"}, "mark": mark}))
+	must(t, open[window].Call("matrix.python", map[string]any{"to": []string{"broadcast"}, "mark": mark}))
 	return untilMark(t, ctx, open, mark)
 }
 
@@ -103,4 +103,5 @@ func names(open []visitor) []string {
 	return out
 }
 
-func mark(parts ...any) string { return fmt.Sprint(parts...) }
+// unquote takes the quotes off a text as Python shows it; Go notes texts without.
+func unquote(text string) string { return strings.Trim(text, "'") }

@@ -20,7 +20,7 @@ var browserNames = []string{"chromium", "chromium-browser", "google-chrome"}
 // browserFlags keep Chromium off the screen and off the network.
 var browserFlags = []string{
 	"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
-	"--disable-component-update", "--disable-sync", "--hide-scrollbars", "--mute-audio", "--window-size=1100,900",
+	"--disable-component-update", "--disable-sync", "--hide-scrollbars", "--mute-audio", "--window-size=1100,1100",
 	"--remote-debugging-port=0",
 }
 

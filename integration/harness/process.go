@@ -34,6 +34,8 @@ type Command struct {
 	Ready func(ctx context.Context, p *Process) error
 	// StopTimeout is how long the process may take after SIGTERM; zero means 10 s.
 	StopTimeout time.Duration
+	// MayBeKilled says that it is no fault when the process takes longer.
+	MayBeKilled bool
 }
 
 // Process is a started program: the leader of a process group of its own.
@@ -44,6 +46,7 @@ type Process struct {
 
 	cmd         *exec.Cmd
 	stopTimeout time.Duration
+	mayBeKilled bool
 	guard       *guard
 	exitC       chan struct{} // closed by the waiting goroutine, after exitErr is set
 	exitErr     error
@@ -82,7 +85,7 @@ func (l *Lab) spawn(c Command) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &Process{Name: c.Name, Log: log.Name(), cmd: cmd, stopTimeout: c.StopTimeout, exitC: make(chan struct{})}
+	p := &Process{Name: c.Name, Log: log.Name(), cmd: cmd, stopTimeout: c.StopTimeout, mayBeKilled: c.MayBeKilled, exitC: make(chan struct{})}
 	if p.stopTimeout == 0 {
 		p.stopTimeout = stopTimeout
 	}
@@ -130,7 +133,9 @@ func (p *Process) Stop() (err error) {
 		select {
 		case <-p.exitC:
 		case <-timer.C:
-			err = fmt.Errorf("harness: %s did not stop within %s", p.Name, p.stopTimeout)
+			if !p.mayBeKilled {
+				err = fmt.Errorf("harness: %s did not stop within %s", p.Name, p.stopTimeout)
+			}
 		}
 		p.end()
 	})

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Server is a process that answers HTTP.
@@ -89,6 +90,7 @@ func (s *Site) Celery(ctx context.Context, opts CeleryOptions) (*Process, error)
 	}
 	return s.lab.Start(ctx, Command{
 		Name: opts.Name, Path: s.lab.cfg.Python, Dir: s.lab.project(), Env: append(s.env, opts.Env...),
+		StopTimeout: 5 * time.Second, MayBeKilled: true, // it waits for its tasks, and an example of the README sleeps for 100 s
 		Args: []string{
 			"manage.py", "worker", "-Q", strings.Join(opts.Queues, ","), "-n", opts.Name + "@%h",
 			"--pool", opts.Pool, "-c", strconv.Itoa(opts.Concurrency), "--loglevel", "INFO",

@@ -15,7 +15,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 # What a browser can send as well: JSON and nothing else.
 PLAIN: dict[str, Any] = {
-    "a_text": "é☃𝄞 </script>&'\"\\ \u2028 \x00\x7f",
+    "a_text": "é☃𝄞 </script>&'\"\\ \u2028 \x00\x7f 😀",
     "b_nested": {"list": [1, [2, {"deep": [None, True, {}]}], []], "map": {"": "empty key", "é": "key"}},
     "c_none": None,
     "d_big": 2**70,

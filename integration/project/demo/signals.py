@@ -59,7 +59,8 @@ def greeting_form(window_info: Any, form_data: SerializedForm(GreetingForm) = No
         return
     data = form_data.cleaned_data
     note("demo.form", window_info, data)
-    colors = " and ".join(data["colors"]) or "no colour"
+    labels = dict(form_data.fields["colors"].choices)
+    colors = " and ".join(labels[color] for color in data["colors"]) or "no colour"
     answer(window_info, f"The form of {data['name']} came through ({colors})")
 
 
@@ -168,3 +169,9 @@ def matrix_python_to(window_info: Any, signal: str, to: list[str], arguments: di
 def burst(window_info: Any, to: list[str], mark: str, count: int) -> None:
     for number in range(count):
         trigger(window_info, "matrix.seen", to=targets.targets(to), by="python", mark=mark, payload=number)
+
+
+@signal(path="matrix.both", is_allowed_to=everyone)
+def matrix_both(window_info: Any, **kwargs: Any) -> None:
+    """A signal that a Go worker handles as well."""
+    note("matrix.both:python", window_info, kwargs)

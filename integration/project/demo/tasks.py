@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from celery import shared_task
@@ -9,6 +10,7 @@ from df_websockets.tasks import trigger_signal
 from df_websockets.window_info import WindowInfo
 
 from demo import payloads, targets
+from demo.journal import note
 
 
 @shared_task
@@ -18,13 +20,27 @@ def add(x: Any, y: Any) -> Any:
 
 @shared_task
 def identity(value: Any) -> Any:
-    """Gives a value back, and what Python takes it for."""
-    return {"value": value, "ascii": ascii(value)}
+    return value
+
+
+@shared_task
+def measure(value: Any) -> Any:
+    """Gives a value back, and what Python takes its members for."""
+    return {"value": value, "measured": payloads.for_worker(value)}
 
 
 @shared_task
 def fail(text: str) -> None:
     raise ValueError(text)
+
+
+@shared_task(name="matrix.sleep")
+def matrix_sleep(mark: str, seconds: float) -> str:
+    """A task that both languages have, for tests that kill the worker which runs it."""
+    note("matrix.sleep:start", None, {"mark": mark})
+    time.sleep(seconds)
+    note("matrix.sleep:end", None, {"mark": mark})
+    return "slept"
 
 
 @shared_task

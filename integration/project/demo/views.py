@@ -101,6 +101,12 @@ def trigger_go(request: HttpRequest) -> HttpResponse:
     return HttpResponse("triggered")
 
 
+def window_info(request: HttpRequest) -> HttpResponse:
+    """Who a script on this page is, for programs that trigger in its name."""
+    bool(request.user.is_authenticated)
+    return JsonResponse(WindowInfo.from_request(request).to_dict())
+
+
 def call_task(request: HttpRequest) -> HttpResponse:
     """?task=name&args=[…]&queue=go&payload=typed: sends a task and says what Python made of its result."""
     args = json.loads(request.GET.get("args", "[]"))

@@ -17,6 +17,7 @@ urlpatterns = [
     path("trigger-async/", views.trigger_view_async),
     path("trigger-task/", views.trigger_task),
     path("trigger-go/", views.trigger_go),
+    path("window-info/", views.window_info),
     path("call-task/", views.call_task),
     path("expected/", views.expected),
     path("echo/", views.echo),
