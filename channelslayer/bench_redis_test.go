@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 	"golang.org/x/sync/errgroup"
 )
 

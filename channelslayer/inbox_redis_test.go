@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 	"github.com/redis/go-redis/v9"
 )
 

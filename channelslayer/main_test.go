@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }

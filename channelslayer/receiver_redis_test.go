@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 )

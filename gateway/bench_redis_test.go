@@ -10,7 +10,7 @@ import (
 
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 // BenchmarkConnect measures handshakes with a ticket and three groups, one of them new, over real Redis; eight at a time. The client's

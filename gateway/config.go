@@ -37,6 +37,8 @@ const (
 	DefaultPublishDeadline = 10 * time.Second
 	// DefaultPublishDrainTimeout bounds the flush at the end.
 	DefaultPublishDrainTimeout = 5 * time.Second
+	// DefaultSignalsInFlight bounds the signals of one window that wait for the broker.
+	DefaultSignalsInFlight = 256
 	// DefaultPublishMessages and DefaultPublishBytes bound the signals that wait for the broker.
 	DefaultPublishMessages = 100_000
 	DefaultPublishBytes    = 64 << 20
@@ -115,6 +117,9 @@ type Config struct {
 	PublishDeadline time.Duration
 	// PublishDrainTimeout is how long, at the end, signals that wait for the broker may still go out. 0: 5 s.
 	PublishDrainTimeout time.Duration
+	// SignalsInFlight bounds the signals of one window that wait for the broker; its next frames are read when half of them are
+	// done, within PublishDeadline. 0: 256.
+	SignalsInFlight int
 	// PublishMessages and PublishBytes bound the signals that wait for the broker; one more closes its window with 1013.
 	// 0: 100,000 and 64 MiB.
 	PublishMessages, PublishBytes int
@@ -147,6 +152,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.CloseTimeout, DefaultCloseTimeout)
 	orDefault(&c.PublishDeadline, DefaultPublishDeadline)
 	orDefault(&c.PublishDrainTimeout, DefaultPublishDrainTimeout)
+	orDefault(&c.SignalsInFlight, DefaultSignalsInFlight)
 	orDefault(&c.PublishMessages, DefaultPublishMessages)
 	orDefault(&c.PublishBytes, DefaultPublishBytes)
 	orDefault(&c.DrainWindow, DefaultDrainWindow)
@@ -202,6 +208,7 @@ func (c *Config) validate() error {
 		{"CloseTimeout", int64(c.CloseTimeout), false},
 		{"PublishDeadline", int64(c.PublishDeadline), false},
 		{"PublishDrainTimeout", int64(c.PublishDrainTimeout), false},
+		{"SignalsInFlight", int64(c.SignalsInFlight), false},
 		{"PublishMessages", int64(c.PublishMessages), false},
 		{"PublishBytes", int64(c.PublishBytes), false},
 		{"DrainWindow", int64(c.DrainWindow), true},

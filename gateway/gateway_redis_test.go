@@ -18,7 +18,7 @@ import (
 
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 // redisRig is a gateway on real Redis: one server for the broker, one for everything else.

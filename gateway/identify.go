@@ -154,15 +154,14 @@ func (id *identifier) judge(t *dispatch.Ticket, h handshake, anonymous identifie
 
 // bound says whether the handshake has the session that the ticket was made for.
 func (id *identifier) bound(t *dispatch.Ticket, h handshake) bool {
-	if t.Binding != dispatch.BindAuth {
-		return t.Serves(dispatch.Credentials{SessionCookie: h.session})
+	c := dispatch.Credentials{SessionCookie: h.session}
+	if t.Binding == dispatch.BindAuth && id.sessions != nil && h.session != "" {
+		// A session that Django would not accept either serves nothing. A visitor's session has neither user nor hash.
+		if session, err := id.sessions.Read(h.session, id.now()); err == nil {
+			c.SessionRead, c.UserID, c.AuthHash = true, session.UserID, session.AuthHash
+		}
 	}
-	if id.sessions == nil || h.session == "" {
-		return false
-	}
-	// A session that Django would not accept either serves nothing. A visitor's session has neither user nor hash.
-	session, err := id.sessions.Read(h.session, id.now())
-	return err == nil && t.Session == dispatch.AuthHash(session.UserID, session.AuthHash)
+	return t.Serves(c)
 }
 
 // anonymous is the window info of a visitor who is not logged in.

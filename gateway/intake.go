@@ -11,8 +11,8 @@ import (
 // toServer is the only target that a browser may address.
 var toServer = []dispatch.Target{dispatch.Server}
 
-// intake handles one text frame of a browser that is no heartbeat: decode, plan, hand to the publisher. Nothing here waits, so a
-// broker that hangs holds up no window. Frames of one window are handled one after the other and keep their order.
+// intake handles one text frame of a browser that is no heartbeat: decode, plan, hand to the publisher. A broker that hangs
+// holds up no window but those that already have Config.SignalsInFlight signals waiting for it. Frames of one window are handled one after the other and keep their order.
 // What is wrong with a frame never closes the socket, as with df_websockets.
 func (g *Gateway) intake(w *window, data []byte) {
 	frame, err := compat.DecodeClientFrame(data, g.frameLimits)
@@ -44,6 +44,7 @@ func (g *Gateway) intake(w *window, data []byte) {
 		g.countFrame(string(p.Outcome))
 		g.log.Debug("signal goes nowhere", "outcome", string(p.Outcome), "signal", frame.Signal, "window", w.identity.window)
 	default:
+		w.waitForPlace()
 		g.publish(w, p.Messages)
 	}
 }
@@ -52,6 +53,7 @@ func (g *Gateway) intake(w *window, data []byte) {
 func (g *Gateway) publish(w *window, messages []redisbroker.Message) {
 	err := g.ports.publisher.Enqueue(messages, func(err error) { g.published(w, err) })
 	if err != nil {
+		w.flow.leave(g.cfg.SignalsInFlight)
 		g.countFrame(FrameRefused)
 		g.samples.publisher.warn(g.log, "signal refused, window is closed", "window", w.identity.window, "err", err)
 		w.close(CloseTryAgain)
@@ -63,6 +65,7 @@ func (g *Gateway) publish(w *window, messages []redisbroker.Message) {
 
 // published is called when the tasks of a signal are in the broker, or will never be.
 func (g *Gateway) published(w *window, err error) {
+	w.flow.leave(g.cfg.SignalsInFlight)
 	g.observer.published(err)
 	if err == nil {
 		return

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 // TestMain fails the package when a goroutine is left over.

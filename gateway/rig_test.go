@@ -72,7 +72,9 @@ func (c *counts) observer() Observer {
 		Published: func(err error) {
 			if err != nil {
 				c.add("publish failed", 1)
+				return
 			}
+			c.add("publish stored", 1)
 		},
 		ProxyFailed: func(kind string) { c.add("proxy "+kind, 1) },
 		Proxied:     func(status int, _ time.Duration) { c.add("proxied "+http.StatusText(status), 1) },

@@ -20,6 +20,7 @@ type window struct {
 	ws       *websocket.Conn // reads conn; used by the reader goroutine only
 	identity identity
 	out      outbox
+	flow     flow
 
 	groups  []membership  // indexes are guarded by the hub's shards
 	limiter *rate.Limiter // nil without Config.FramesPerSecond

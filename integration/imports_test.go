@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 
 // importers lists who of ours may import a third-party package directly.
 var importers = map[string][]string{
-	"github.com/redis/go-redis/v9":                 {"celeryproto/redisbroker", "channelslayer", "compat/dispatch"},
+	"github.com/redis/go-redis/v9":                 {"celeryproto/redisbroker", "channelslayer", "compat/dispatch", "cmd/internal/app"},
 	"github.com/gorilla/websocket":                 {"gateway"},
 	"github.com/mitchellh/mapstructure":            {"worker"},
 	"github.com/vmihailenco/msgpack/v5":            {"channelslayer"},

@@ -9,7 +9,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat/dispatch"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 // BenchmarkNoopTasks runs b.N tasks that do nothing, from a full queue to the last stored result and ack. Compare runs of

@@ -15,7 +15,7 @@ import (
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 // siteFor is the settings file of a site on a test's own Redis; more overrides its "celery" member.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/compat"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }

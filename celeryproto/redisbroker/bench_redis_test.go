@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/dfws/dfws/celeryproto/redisbroker"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 // benchEnvelope has the size of a signal's task.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/dfws/dfws/celeryproto/redisbroker"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 func sharedURL(t testing.TB) string { return redistest.Shared(t).URL }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/dfws/dfws/celeryproto/redisbroker"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 func mustRunPublisher(t testing.TB, b *redisbroker.Broker, cfg redisbroker.PublisherConfig) (*redisbroker.Publisher, func() error) {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 func mustResults(t testing.TB, s *redistest.Server, opts redisbroker.ResultOptions) *redisbroker.Results {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/dfws/dfws/channelslayer"
 	"github.com/dfws/dfws/channelslayer/layertest"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 	"golang.org/x/sync/errgroup"
 )
 

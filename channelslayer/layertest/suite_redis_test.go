@@ -8,7 +8,7 @@ import (
 
 	"github.com/dfws/dfws/channelslayer"
 	"github.com/dfws/dfws/channelslayer/layertest"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 var (

@@ -51,12 +51,14 @@ func newGatewayOptions(env environment) (*app.Options, *gatewayOptions) {
 	set.BoolVar(&o.AllowUnderscoreHeaders, "allow-underscore-headers", false, "pass headers with _ in their name on to Django")
 	set.IntVar(&o.MaxWindows, "max-windows", gateway.DefaultMaxWindows, "open windows; more get 503; -1: no limit")
 	set.IntVar(&o.MaxFrameBytes, "max-frame-bytes", gateway.DefaultMaxFrameBytes, "one frame of a browser; a larger one closes its window with 1009")
+	set.IntVar(&o.LargeFrameBytes, "large-frames-bytes", gateway.DefaultLargeFrameBytes, "what frames over 64 KiB may hold together while they arrive; others wait")
 	set.Float64Var(&o.FramesPerSecond, "frames-per-second", 0, "frames of one window that are handled per second, faster ones wait; 0: no limit")
 	set.IntVar(&o.OutboxBytes, "outbox-bytes", gateway.DefaultOutboxBytes, "what may wait for one window; more closes it with 4408")
 	set.IntVar(&o.OutboxFrames, "outbox-frames", gateway.DefaultOutboxFrames, "frames that may wait for one window")
 	set.DurationVar(&o.PingInterval, "ping-interval", gateway.DefaultPingInterval, "silence after which a window is pinged")
 	set.DurationVar(&o.PongTimeout, "ping-timeout", gateway.DefaultPongTimeout, "time for its answer")
 	set.DurationVar(&o.PublishDeadline, "publish-deadline", gateway.DefaultPublishDeadline, "how long a signal may wait for the broker; then its window is closed with 1013")
+	set.IntVar(&o.SignalsInFlight, "signals-in-flight", gateway.DefaultSignalsInFlight, "signals of one window that may wait for the broker; its next frames wait")
 	set.IntVar(&o.PublishMessages, "publish-queue", gateway.DefaultPublishMessages, "signals that may wait for the broker")
 	set.IntVar(&o.PublishBytes, "publish-queue-bytes", gateway.DefaultPublishBytes, "their bytes")
 	set.DurationVar(&o.UpstreamHeaderTimeout, "upstream-timeout", gateway.DefaultUpstreamHeaderTimeout, "how long Django may take to begin an answer; then 504")
@@ -95,6 +97,8 @@ func runGateway(ctx context.Context, args []string, env environment) error {
 	if logger, err = app.NewLogger(env.stderr, o.logFormat, o.logLevel); err != nil { // the settings file may have changed them
 		return usageError{err}
 	}
+	app.QuietRedis(logger)
+	app.TuneRuntime(env.lookupEnv)
 	metrics := app.NewMetrics()
 	services, err := dispatch.Connect(ctx, dispatch.ServicesConfig{Settings: settings, Logger: logger,
 		Observers: dispatch.Observers{Dispatch: metrics.Dispatch, Broker: metrics.Broker, Layer: metrics.Layer}})
@@ -164,9 +168,7 @@ func serveGateway(ctx context.Context, o *gatewayOptions, gw *gateway.Gateway, a
 		shutdownErr = front.Close()
 	}
 	stopBehind()
-	err = errors.Join(runErr, shutdownErr, group.Wait())
-	logger.Info("gateway stopped", "err", err)
-	return err
+	return errors.Join(runErr, shutdownErr, group.Wait())
 }
 
 func listen(ctx context.Context, option, address string) (net.Listener, error) {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/compat"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 // TestMain ignores go-redis' probe of a server that is away: it sleeps a second between its tries and then sees that its pool is closed.

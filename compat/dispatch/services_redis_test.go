@@ -14,7 +14,7 @@ import (
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/channelslayer"
 	"github.com/dfws/dfws/compat"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 // mustConnect opens services on a Redis.

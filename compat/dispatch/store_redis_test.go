@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dfws/dfws/compat"
-	"github.com/dfws/dfws/internal/redistest"
+	"github.com/dfws/dfws/integration/redistest"
 )
 
 // patience is how long a test waits for what happens elsewhere.

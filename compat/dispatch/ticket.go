@@ -71,7 +71,9 @@ type Ticket struct {
 type Credentials struct {
 	// SessionCookie is the value of the session cookie; empty when there is none.
 	SessionCookie string
-	// UserID and AuthHash are those of the session, when it is one of signed_cookies and could be read; else empty.
+	// SessionRead says that the cookie is a session of signed_cookies which Django would accept, too.
+	SessionRead bool
+	// UserID and AuthHash are those of that session; empty for a visitor's.
 	UserID, AuthHash string
 }
 
@@ -83,7 +85,7 @@ func (t *Ticket) Serves(c Credentials) bool {
 	case BindSession:
 		return c.SessionCookie != "" && SessionHash(c.SessionCookie) == t.Session
 	case BindAuth:
-		return c.UserID != "" && AuthHash(c.UserID, c.AuthHash) == t.Session
+		return c.SessionRead && AuthHash(c.UserID, c.AuthHash) == t.Session
 	default:
 		return false
 	}

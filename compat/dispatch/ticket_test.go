@@ -95,9 +95,11 @@ func TestTicketServes(t *testing.T) {
 		{Ticket{Binding: BindSession, Session: SessionHash("x")}, Credentials{SessionCookie: "x"}, true},
 		{Ticket{Binding: BindSession, Session: SessionHash("x")}, Credentials{SessionCookie: "y"}, false},
 		{Ticket{Binding: BindSession, Session: SessionHash("")}, Credentials{}, false},
-		{Ticket{Binding: BindAuth, Session: AuthHash("1", "h")}, Credentials{SessionCookie: "x", UserID: "1", AuthHash: "h"}, true},
-		{Ticket{Binding: BindAuth, Session: AuthHash("1", "h")}, Credentials{SessionCookie: "x", UserID: "1", AuthHash: "other"}, false},
+		{Ticket{Binding: BindAuth, Session: AuthHash("1", "h")}, Credentials{SessionCookie: "x", SessionRead: true, UserID: "1", AuthHash: "h"}, true},
+		{Ticket{Binding: BindAuth, Session: AuthHash("1", "h")}, Credentials{SessionCookie: "x", UserID: "1", AuthHash: "h"}, false},
+		{Ticket{Binding: BindAuth, Session: AuthHash("1", "h")}, Credentials{SessionCookie: "x", SessionRead: true, UserID: "1", AuthHash: "other"}, false},
 		{Ticket{Binding: BindAuth, Session: AuthHash("", "")}, Credentials{SessionCookie: "x"}, false},
+		{Ticket{Binding: BindAuth, Session: AuthHash("", "")}, Credentials{SessionCookie: "x", SessionRead: true}, true},
 		{Ticket{}, Credentials{}, false},
 	} {
 		if got := test.ticket.Serves(test.shown); got != test.want {
