@@ -11,9 +11,9 @@ from df_websockets.testing import SignalQueue
 from df_websockets.window_info import WindowInfo
 from django.test import AsyncClient, Client, override_settings
 
-from dfws import _df, registry, routing, store
+from dfws import _df, background, registry, routing, store
 from dfws.tasks import resolve_queues
-from tests.conftest import Server, get, handler, messages, publish_go
+from tests.conftest import Server, get, handler, messages, publish_go, wait_until
 
 TASK = "df_websockets.tasks._server_signal_call"
 RESOLVE = "dfws.tasks.resolve_queues"
@@ -134,6 +134,7 @@ def test_old_copy_serves_while_redis_is_away(redis: Any, redis_server: Server, c
     publish_go(redis, {"demo.hello": [handler("go")]})
     with override_settings(DFWS_REGISTRY_TTL=0.000001):
         routing.snapshot()
+        wait_until(lambda: background.pending() == 0)  # this site's own entry was missing and is published
         caplog.clear()
         redis_server.stop()
         try:
