@@ -55,6 +55,7 @@ type Gateway struct {
 	frameLimits compat.FrameLimits
 	samples     samplers
 	stats       counters
+	queued      flow          // bytes of the signals that wait for the broker
 	largeFrameC chan struct{} // a token per large frame in transit: its reader sends and receives it; the capacity is the limit
 
 	gate   sync.RWMutex // held for reading while a handshake is counted in; for writing while the phase changes

@@ -81,7 +81,7 @@ func (g *Gateway) open(w http.ResponseWriter, r *http.Request) *refusal {
 		return &refusal{reason: RefusedConnection}
 	}
 	g.windows.add(win)
-	if g.revoked.covers(win.identity.session, win.identity.user, win.identity.stamp) {
+	if g.revoked.covers(&win.identity) {
 		win.close(CloseRevoked) // it came while the handshake was answered
 	}
 	if g.phase.Load() == phaseDraining {

@@ -34,6 +34,7 @@ type identity struct {
 	session string // hash of the session that the identity hangs on, "" if none
 	user    string // user that it hangs on, "" if none
 	stamp   string
+	made    int64 // Unix nanoseconds at which Django wrote the ticket, for sessions that live in their cookie; else 0
 }
 
 // windowInfo returns the decoded window info.
@@ -133,7 +134,11 @@ func (id *identifier) judge(t *dispatch.Ticket, h handshake, anonymous identifie
 	if !id.bound(t, h) {
 		return public
 	}
-	if id.revoked.covers(t.Session, t.User, t.Stamp) {
+	who := identity{window: anonymous.identity.window, session: t.Session, user: t.User, stamp: t.Stamp}
+	if t.Binding == dispatch.BindAuth {
+		who.made = t.Created.UnixNano()
+	}
+	if id.revoked.covers(&who) {
 		public.outcome = IdentifiedRevoked
 		return public
 	}
@@ -142,11 +147,9 @@ func (id *identifier) judge(t *dispatch.Ticket, h handshake, anonymous identifie
 		anonymous.outcome, anonymous.fault = IdentifiedBadTicket, err
 		return anonymous
 	}
+	who.raw = info.AppendJSON(nil)
 	return identified{
-		identity: identity{
-			raw: info.AppendJSON(nil), window: anonymous.identity.window,
-			session: t.Session, user: t.User, stamp: t.Stamp,
-		},
+		identity: who,
 		groups:  uniqueGroups(t.Groups),
 		outcome: IdentifiedTicket,
 	}

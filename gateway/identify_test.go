@@ -177,25 +177,30 @@ func TestRevocationsForget(t *testing.T) {
 		session, user, stamp string
 		want                 bool
 	}{{"s", "", "", true}, {"t", "", "", false}, {"", "u", "1", true}, {"", "u", "2", false}, {"", "v", "1", false}, {"", "", "", false}} {
-		if got := r.covers(tc.session, tc.user, tc.stamp); got != tc.want {
+		if got := r.covers(&identity{session: tc.session, user: tc.user, stamp: tc.stamp}); got != tc.want {
 			t.Errorf("covers(%q, %q, %q) = %v", tc.session, tc.user, tc.stamp, got)
 		}
 	}
+	for made, want := range map[int64]bool{999: true, 1001: false} { // a session in its cookie, before and after its end
+		if got := r.covers(&identity{session: "s", made: time.Unix(made, 0).UnixNano()}); got != want {
+			t.Errorf("made at %d: covered %v", made, got)
+		}
+	}
 	now = now.Add(45 * time.Second)
-	if r.covers("s", "", "") {
+	if r.covers(&identity{session: "s", user: "", stamp: ""}) {
 		t.Error("the session is remembered after 75 s")
 	}
-	if !r.covers("", "u", "1") {
+	if !r.covers(&identity{session: "", user: "u", stamp: "1"}) {
 		t.Error("the user is forgotten after 45 s")
 	}
 	now = now.Add(45 * time.Second)
-	if r.covers("", "u", "1") {
+	if r.covers(&identity{session: "", user: "u", stamp: "1"}) {
 		t.Error("the user is remembered after 90 s")
 	}
 	for i := range maxRevocations + 10 {
 		r.remember(dispatch.Revocation{Session: fmt.Sprint(i)})
 	}
-	if len(r.recent) != maxRevocations || len(r.sessions) != maxRevocations || r.covers("0", "", "") {
+	if len(r.recent) != maxRevocations || len(r.sessions) != maxRevocations || r.covers(&identity{session: "0", user: "", stamp: ""}) {
 		t.Errorf("%d remembered, want %d", len(r.recent), maxRevocations)
 	}
 }

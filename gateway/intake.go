@@ -12,7 +12,8 @@ import (
 var toServer = []dispatch.Target{dispatch.Server}
 
 // intake handles one text frame of a browser that is no heartbeat: decode, plan, hand to the publisher. A broker that hangs
-// holds up no window but those that already have Config.SignalsInFlight signals waiting for it. Frames of one window are handled one after the other and keep their order.
+// holds up no window but those that already have Config.SignalsInFlight signals waiting for it, and for publishPatience those
+// that send while the queue is full. Frames of one window are handled one after the other and keep their order.
 // What is wrong with a frame never closes the socket, as with df_websockets.
 func (g *Gateway) intake(w *window, data []byte) {
 	frame, err := compat.DecodeClientFrame(data, g.frameLimits)
@@ -51,21 +52,38 @@ func (g *Gateway) intake(w *window, data []byte) {
 
 // publish hands the tasks of one signal to the publisher.
 func (g *Gateway) publish(w *window, messages []redisbroker.Message) {
-	err := g.ports.publisher.Enqueue(messages, func(err error) { g.published(w, err) })
+	size := 0
+	for i := range messages {
+		size += len(messages[i].Envelope)
+	}
+	if !g.waitForRoom(size) {
+		g.refuseSignal(w, redisbroker.ErrPublishQueueFull)
+		return
+	}
+	err := g.ports.publisher.Enqueue(messages, func(err error) {
+		g.queued.leave(size, g.cfg.PublishBytes)
+		g.published(w, err)
+	})
 	if err != nil {
-		w.flow.leave(g.cfg.SignalsInFlight)
-		g.countFrame(FrameRefused)
-		g.samples.publisher.warn(g.log, "signal refused, window is closed", "window", w.identity.window, "err", err)
-		w.close(CloseTryAgain)
+		g.queued.leave(size, g.cfg.PublishBytes)
+		g.refuseSignal(w, err)
 		return
 	}
 	g.countFrame(FrameSignal)
 	g.stats.signals.Add(1)
 }
 
+// refuseSignal closes the window of a signal that the publisher did not take.
+func (g *Gateway) refuseSignal(w *window, err error) {
+	w.flow.leave(1, g.cfg.SignalsInFlight)
+	g.countFrame(FrameRefused)
+	g.samples.publisher.warn(g.log, "signal refused, window is closed", "window", w.identity.window, "err", err)
+	w.close(CloseTryAgain)
+}
+
 // published is called when the tasks of a signal are in the broker, or will never be.
 func (g *Gateway) published(w *window, err error) {
-	w.flow.leave(g.cfg.SignalsInFlight)
+	w.flow.leave(1, g.cfg.SignalsInFlight)
 	g.observer.published(err)
 	if err == nil {
 		return

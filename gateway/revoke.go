@@ -20,8 +20,14 @@ type revocations struct {
 
 	mu       sync.Mutex
 	recent   []pastRevocation // oldest first
-	sessions map[string]int   // hash → entries in recent
+	sessions map[string]endedSession
 	stamps   map[string]userStamp
+}
+
+// endedSession is when a session last ended and how many entries of recent mention it.
+type endedSession struct {
+	at      time.Time
+	entries int
 }
 
 type pastRevocation struct {
@@ -36,7 +42,7 @@ type userStamp struct {
 }
 
 func newRevocations(now func() time.Time) *revocations {
-	return &revocations{now: now, sessions: make(map[string]int), stamps: make(map[string]userStamp)}
+	return &revocations{now: now, sessions: make(map[string]endedSession), stamps: make(map[string]userStamp)}
 }
 
 // remember adds one.
@@ -45,7 +51,7 @@ func (r *revocations) remember(rev dispatch.Revocation) {
 	defer r.mu.Unlock()
 	r.recent = append(r.recent, pastRevocation{rev, r.now()})
 	if rev.Session != "" {
-		r.sessions[rev.Session]++
+		r.sessions[rev.Session] = endedSession{r.now(), r.sessions[rev.Session].entries + 1}
 	}
 	if rev.User != "" {
 		r.stamps[rev.User] = userStamp{rev.Stamp, r.stamps[rev.User].entries + 1}
@@ -60,8 +66,11 @@ func (r *revocations) forget() {
 		old := r.recent[0]
 		r.recent = r.recent[1:]
 		if old.Session != "" {
-			if r.sessions[old.Session]--; r.sessions[old.Session] == 0 {
+			if e := r.sessions[old.Session]; e.entries == 1 {
 				delete(r.sessions, old.Session)
+			} else {
+				e.entries--
+				r.sessions[old.Session] = e
 			}
 		}
 		if s, ok := r.stamps[old.User]; ok && old.User != "" {
@@ -78,18 +87,21 @@ func (r *revocations) forget() {
 }
 
 // covers says whether an identity was revoked a moment ago.
-func (r *revocations) covers(session, user, stamp string) bool {
-	if session == "" && user == "" {
+//
+// A session that lives in its cookie has the same name after the next login of its user; what Django made of it after it
+// ended (identity.made, by Django's clock) is a new one.
+func (r *revocations) covers(id *identity) bool {
+	if id.session == "" && id.user == "" {
 		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forget()
-	if session != "" && r.sessions[session] > 0 {
+	if ended, ok := r.sessions[id.session]; ok && id.session != "" && (id.made == 0 || ended.at.UnixNano() >= id.made) {
 		return true
 	}
-	s, ok := r.stamps[user]
-	return user != "" && ok && s.stamp != stamp
+	s, ok := r.stamps[id.user]
+	return id.user != "" && ok && s.stamp != id.stamp
 }
 
 // revokes says whether the revocation ends this identity.

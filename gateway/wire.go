@@ -25,7 +25,7 @@ func realPorts(cfg *Config) (ports, error) {
 		planner:  s.Dispatcher,
 		publisher: s.Broker.NewPublisher(redisbroker.PublisherConfig{
 			MaxQueued:      cfg.PublishMessages,
-			MaxQueuedBytes: int64(cfg.PublishBytes),
+			MaxQueuedBytes: 2 * int64(cfg.PublishBytes), // waitForRoom keeps to the bound; the publisher counts its own overhead, too
 			Deadline:       cfg.PublishDeadline,
 			DrainTimeout:   cfg.PublishDrainTimeout,
 		}),

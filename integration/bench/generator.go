@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"time"
 
 	"github.com/dfws/dfws/integration/bench/loadproto"
 )
@@ -17,7 +18,9 @@ type generator struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
 	replies *bufio.Scanner
-	cpu     float64 // seconds used up to the last reply but one
+	cpu     float64   // seconds used up to the last reply but one
+	since   time.Time // of that reply
+	at      time.Time // of the last reply
 	last    *loadproto.Reply
 }
 
@@ -43,7 +46,7 @@ func (g *generator) ask(cmd loadproto.Command) (*loadproto.Reply, error) {
 		return nil, err
 	}
 	if g.last != nil {
-		g.cpu = g.last.CPUSeconds
+		g.cpu, g.since = g.last.CPUSeconds, g.at
 	}
 	if _, err := g.stdin.Write(append(line, '\n')); err != nil {
 		return nil, fmt.Errorf("load generator: %w", err)
@@ -51,16 +54,16 @@ func (g *generator) ask(cmd loadproto.Command) (*loadproto.Reply, error) {
 	if !g.replies.Scan() {
 		return nil, fmt.Errorf("load generator: ended: %w", errors.Join(g.replies.Err(), g.cmd.Wait()))
 	}
-	g.last = &loadproto.Reply{}
+	g.last, g.at = &loadproto.Reply{}, time.Now()
 	return g.last, json.Unmarshal(g.replies.Bytes(), g.last)
 }
 
-// share is the share of one processor core that the last command cost the load generator.
+// share is the share of one processor core that the load generator used since the reply before the last one.
 func (g *generator) share() float64 {
-	if g.last == nil || g.last.Seconds == 0 {
+	if g.since.IsZero() {
 		return 0
 	}
-	return (g.last.CPUSeconds - g.cpu) / g.last.Seconds
+	return (g.last.CPUSeconds - g.cpu) / g.at.Sub(g.since).Seconds()
 }
 
 func (g *generator) stop() error {

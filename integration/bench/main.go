@@ -28,8 +28,8 @@ import (
 
 // What each server is given per round: comparable rates, in a time that one has.
 var (
-	daphnePlan  = plan{windows: 1000, concurrency: 32, broadcasts: 5, signals: 3000}
-	gatewayPlan = plan{windows: 1000, concurrency: 32, broadcasts: 30, signals: 60000}
+	daphnePlan  = plan{windows: 2000, concurrency: 32, broadcasts: 5, signals: 3000}
+	gatewayPlan = plan{windows: 2000, concurrency: 32, broadcasts: 30, signals: 60000}
 )
 
 func main() {

@@ -48,7 +48,6 @@ type site interface {
 const (
 	warmUpWindows = 20 // connected and gone before memory is first read: both servers load code lazily
 	settle        = 2 * time.Second
-	intakeWindows = 16
 )
 
 // round measures everything once, on a server that was just started.
@@ -87,12 +86,6 @@ func round(ctx context.Context, gen *generator, s server, st site, cookies []str
 	r.bytesPerWindow = float64(after-before) / float64(p.windows)
 	if err := broadcast(ctx, gen, s, st, p, r); err != nil {
 		return nil, fmt.Errorf("broadcast: %w", err)
-	}
-	if _, err := gen.ask(loadproto.Command{Do: "close"}); err != nil {
-		return nil, err
-	}
-	if _, err := connect(intakeWindows); err != nil {
-		return nil, fmt.Errorf("intake: %w", err)
 	}
 	if err := intake(ctx, gen, s, st, p, r); err != nil {
 		return nil, fmt.Errorf("intake: %w", err)
