@@ -150,8 +150,8 @@ func (id *identifier) judge(t *dispatch.Ticket, h handshake, anonymous identifie
 	who.raw = info.AppendJSON(nil)
 	return identified{
 		identity: who,
-		groups:  uniqueGroups(t.Groups),
-		outcome: IdentifiedTicket,
+		groups:   uniqueGroups(t.Groups),
+		outcome:  IdentifiedTicket,
 	}
 }
 

@@ -160,9 +160,11 @@ func (o *outbox) kill() (dropped int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	dropped = len(o.queue)
+	if o.state != outboxFlushing { // else the flushing goroutine may be reading it
+		o.first[0] = nil
+	}
 	o.state = outboxDead
 	o.queue, o.bytes, o.offset, o.inflight = nil, 0, 0, 0
-	o.first[0] = nil
 	return dropped
 }
 
