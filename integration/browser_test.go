@@ -137,6 +137,8 @@ func TestReadme(t *testing.T) {
 	b := browser(t, ctx)
 	tab := must1(b.Tab(site.gateway.URL.String() + "/readme/topics/"))(t)
 	must(t, tab.Wait(soon(t, ctx), `window.DFSignals.connection && window.DFSignals.connection.readyState === WebSocket.OPEN`))
+	// The script reads the forms 50 ms after DOMContentLoaded.
+	must(t, tab.Wait(soon(t, ctx), `performance.now() > performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd + 500`))
 	received := func(count int, opts string) string {
 		return fmt.Sprintf(`[...document.querySelectorAll("#signals li")].filter(l => l.textContent === %s).length === %d`, strconv.Quote(opts), count)
 	}

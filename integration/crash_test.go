@@ -20,10 +20,15 @@ import (
 // visibility is the visibility timeout of the crash tests: after it, a dead worker's tasks are anybody's.
 const visibility = 3 * time.Second
 
-// crashSite is a site of its own whose Redis and workers a test may break.
+// crashSite is a site of its own whose workers a test may kill.
 func crashSite(t *testing.T, ctx context.Context) (*harness.Site, string) {
 	t.Helper()
-	site := must1(lab(t).NewSite(ctx, harness.SiteOptions{VisibilityTimeout: visibility, AcksLate: true}))(t)
+	return ownSite(t, ctx, harness.SiteOptions{VisibilityTimeout: visibility, AcksLate: true})
+}
+
+func ownSite(t *testing.T, ctx context.Context, opts harness.SiteOptions) (*harness.Site, string) {
+	t.Helper()
+	site := must1(lab(t).NewSite(ctx, opts))(t)
 	return site, must1(site.ExportSettings(ctx))(t)
 }
 
@@ -129,10 +134,11 @@ func nothingLeft(t *testing.T, ctx context.Context, site *harness.Site, queues .
 	}
 }
 
-// brokenSite is a full site of its own.
+// brokenSite is a full site of its own whose Redis a test may break. Celery acknowledges early there, as by default: with late
+// acknowledgement its worker ends with an AttributeError when it loses the connection before an acknowledgement.
 func brokenSite(t *testing.T, ctx context.Context, gatewayArgs ...string) *fullSite {
 	t.Helper()
-	site, settings := crashSite(t, ctx)
+	site, settings := ownSite(t, ctx, harness.SiteOptions{})
 	f := &fullSite{Site: site, settings: settings}
 	f.django = must1(site.Gunicorn(ctx))(t)
 	f.celery = must1(site.Celery(ctx, harness.CeleryOptions{}))(t)
@@ -167,12 +173,17 @@ func TestRedisRestart(t *testing.T) {
 	}
 }
 
+// announced is how long a Go worker may take to notice that the registry lost its entry (it looks every 30 s).
+const announced = 45 * time.Second
+
 // eventually repeats a call that ends in a broadcast until every window has heard of it: signals of the moments in which Redis is
 // back and its readers are not may go nowhere.
 func eventually(t *testing.T, ctx context.Context, open []visitor, signal, mark string) {
 	t.Helper()
 	attempt, next := 0, time.Time{}
-	err := harness.WaitFor(soon(t, ctx), signal+" after a restart", func(context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, announced)
+	defer cancel()
+	err := harness.WaitFor(ctx, signal+" after a restart", func(context.Context) error {
 		if time.Now().After(next) {
 			attempt++
 			next = time.Now().Add(time.Second)

@@ -99,9 +99,6 @@ func TestMixedQueue(t *testing.T) {
 	intruder := startIntruder(t, ctx, site)
 	pending := sendSums(t, ctx, site)
 	must(t, intruder.WaitLog(soon(t, ctx), 0, "sent back"))
-	for i, p := range pending[:5] {
-		checkSum(t, ctx, i, p)
-	}
 	must(t, intruder.Stop())
 	for i, p := range pending {
 		checkSum(t, ctx, i, p)

@@ -19,6 +19,8 @@ const (
 	readyTimeout = 90 * time.Second
 	// stopTimeout is how long a process may take to obey SIGTERM before its group is killed.
 	stopTimeout = 10 * time.Second
+	// dumpTimeout is how long a hanging program may then take to write where it hangs.
+	dumpTimeout = time.Second
 )
 
 // Command describes a program to start.
@@ -135,11 +137,23 @@ func (p *Process) Stop() (err error) {
 		case <-timer.C:
 			if !p.mayBeKilled {
 				err = fmt.Errorf("harness: %s did not stop within %s", p.Name, p.stopTimeout)
+				p.dump()
 			}
 		}
 		p.end()
 	})
 	return err
+}
+
+// dump makes a Go program that hangs write its goroutines into its log.
+func (p *Process) dump() {
+	_ = p.Signal(syscall.SIGQUIT)
+	timer := time.NewTimer(dumpTimeout)
+	defer timer.Stop()
+	select {
+	case <-p.exitC:
+	case <-timer.C:
+	}
 }
 
 // Kill kills the process group at once, as the kernel or an operator would.

@@ -21,7 +21,8 @@ type Server struct {
 // Gunicorn starts Django behind a WSGI server: what stands behind a gateway.
 func (s *Site) Gunicorn(ctx context.Context, args ...string) (*Server, error) {
 	return s.python(ctx, "gunicorn", func(addr *url.URL) []string {
-		base := []string{"-m", "gunicorn", "project.wsgi", "--bind", addr.Host, "--workers", "1", "--threads", "4", "--access-logfile", "-"}
+		base := []string{"-m", "gunicorn", "project.wsgi", "--bind", addr.Host, "--workers", "1", "--threads", "4",
+			"--access-logfile", "-", "--no-control-socket"}
 		return append(base, args...)
 	})
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // dumpLines is how much of each log a failed test shows.
-const dumpLines = 50
+const dumpLines = 100
 
 // Require skips the test when err says that a program is missing, or fails it where DFWS_REQUIRE names the program; any other
 // error fails the test.

@@ -101,7 +101,12 @@ CELERY_RESULT_BACKEND = redis_database(RESULT_DATABASE)
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 if os.environ.get("DFWS_TEST_VISIBILITY_TIMEOUT"):
-    BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": float(os.environ["DFWS_TEST_VISIBILITY_TIMEOUT"])}
+    # kombu looks for abandoned tasks every interval × throttle seconds, 100 by default.
+    BROKER_TRANSPORT_OPTIONS = {
+        "visibility_timeout": float(os.environ["DFWS_TEST_VISIBILITY_TIMEOUT"]),
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+    }
 if os.environ.get("DFWS_TEST_ACKS_LATE") == "1":
     CELERY_ACKS_LATE = True
 
