@@ -145,6 +145,10 @@ func serveGateway(ctx context.Context, o *gatewayOptions, gw *gateway.Gateway, a
 		logger.Info("admin address", "addr", adminListener.Addr().String())
 	}
 	group.Go(func() error { return o.Services.Run(behind) })
+	group.Go(func() error {
+		app.ReturnMemory(behind)
+		return nil
+	})
 
 	front := &http.Server{Handler: gw.Handler(), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}

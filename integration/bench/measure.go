@@ -46,8 +46,8 @@ type site interface {
 }
 
 const (
-	warmUpWindows = 20 // connected and gone before memory is first read: both servers load code lazily
-	settle        = 2 * time.Second
+	warmUpWindows = 20               // connected and gone before memory is first read: both servers load code lazily
+	settle        = 12 * time.Second // both servers may tidy up before their memory is read
 )
 
 // round measures everything once, on a server that was just started.
