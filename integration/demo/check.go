@@ -123,7 +123,7 @@ func callTask(ctx context.Context, client *harness.Client) error {
 		return err
 	}
 	if resp.Status != http.StatusOK || !strings.Contains(resp.Body, `"5"`) {
-		return fmt.Errorf("Django → Go task → result: %d %s", resp.Status, resp.Body)
+		return fmt.Errorf("task of Django in Go: %d %s", resp.Status, resp.Body)
 	}
 	fmt.Printf("%-42s %6.1f ms  demo.add(2, 3) = 5\n", "Django → Go task → AsyncResult.get()", time.Since(start).Seconds()*1000)
 	return nil

@@ -91,7 +91,7 @@ def test_document() -> None:
             "random_prefix_length": 12,
             "serializer_format": "msgpack",
         },
-        "dfws": {"redis_url": f"{REDIS}/0", "key_prefix": "dfws:", "go_queue": "go"},
+        "dfws": {"redis_url": f"{REDIS}/0", "key_prefix": "dfws:", "go_queue": "go", "gateway": {}},
     }
 
 
@@ -122,6 +122,7 @@ def test_site_that_changed_everything(celery: Any, monkeypatch: pytest.MonkeyPat
         DFWS_REDIS_URL="redis://elsewhere",
         DFWS_KEY_PREFIX="mine:",
         DFWS_GO_QUEUE="golang",
+        DFWS_GATEWAY={"max-windows": 7},
     ):
         document = json.loads(export.text())
     assert document["celery"]["broker_url"] == f"{REDIS.replace('redis', 'rediss', 1)}/0"
@@ -139,7 +140,12 @@ def test_site_that_changed_everything(celery: Any, monkeypatch: pytest.MonkeyPat
     assert layer["hosts"] == [{"url": "redis://h/1"}, {"url": "redis://h:1/0"}]
     assert (layer["expiry"], layer["channel_capacity"]) == (10.5, [["http.*", 5]])
     assert layer["symmetric_encryption_keys"] == ["one", "two"]
-    assert document["dfws"] == {"redis_url": "redis://elsewhere", "key_prefix": "mine:", "go_queue": "golang"}
+    assert document["dfws"] == {
+        "redis_url": "redis://elsewhere",
+        "key_prefix": "mine:",
+        "go_queue": "golang",
+        "gateway": {"max-windows": 7},
+    }
 
 
 def test_signed_cookies_get_derived_keys_only() -> None:

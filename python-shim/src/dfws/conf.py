@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Final
 
@@ -34,6 +34,8 @@ class Conf:
     """Path of the program dfws; None: ``bin/dfws`` in this package, then PATH."""
     run_dir: str | None = None
     """Private folder of the settings that ``manage.py dfws gateway`` exports; None: one per user in the temporary folder."""
+    gateway: Mapping[str, object] = field(default_factory=dict)
+    """Options of the program ``dfws gateway``: names without dashes in front, as ``{"max-windows": 1000}``; flags and environment win."""
     registry_ttl: float = 1.0
     """Seconds for which this process believes its copy of the shared registry of signals."""
     redis_timeout: float = 1.0
@@ -57,6 +59,18 @@ def _is_positive(value: object) -> str | None:
     return None if number and 0 < float(value) < float("inf") else "must be a positive number of seconds"  # type: ignore[arg-type]
 
 
+def _is_options(value: object) -> str | None:
+    """What cmd/internal/app takes: texts, numbers, booleans and lists of texts."""
+    fault = "must be a dictionary of texts, numbers, booleans and lists of texts"
+    if not isinstance(value, Mapping):
+        return fault
+    for name, option in value.items():
+        texts = isinstance(option, (list, tuple)) and all(isinstance(item, str) for item in option)
+        if not isinstance(name, str) or not (texts or isinstance(option, (str, int, float))):
+            return fault
+    return None
+
+
 _RULES: Final[dict[str, Callable[[object], str | None]]] = {
     "enabled": _is_bool_or_none,
     "redis_url": _is_text_or_none,
@@ -65,6 +79,7 @@ _RULES: Final[dict[str, Callable[[object], str | None]]] = {
     "ticket_permissions": _is_bool_or_none,
     "binary": _is_text_or_none,
     "run_dir": _is_text_or_none,
+    "gateway": _is_options,
     "registry_ttl": _is_positive,
     "redis_timeout": _is_positive,
 }

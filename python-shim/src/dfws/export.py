@@ -69,6 +69,7 @@ def document() -> dict[str, Any]:
             "redis_url": conf.get().redis_url or _broker_url(celery),
             "key_prefix": store.key_prefix(),
             "go_queue": conf.get().go_queue,
+            "gateway": dict(conf.get().gateway),
         },
     }
 
