@@ -16,6 +16,7 @@ type group struct {
 	name    string
 	members []member
 	joined  bool         // the process is a member in the layer
+	unsure  bool         // not joined, but the last join or leave failed: the layer may still make a member of the process, or have one
 	attempt *joinAttempt // a join that somebody waits for; nil if none
 	leaving bool         // queued for leaving
 }
@@ -101,14 +102,21 @@ func (h *hub) remove(w *window, slot int) (empty *group) {
 		return nil
 	}
 	g.members = nil
+	return s.emptied(g)
+}
+
+// emptied decides about a group without windows: it returns the group if the layer membership should be left. The caller holds mu.
+func (s *hubShard) emptied(g *group) *group {
 	switch {
-	case g.joined && !g.leaving:
+	case g.attempt != nil || g.leaving: // joinDone or beginLeave come to it
+		return nil
+	case g.joined || g.unsure:
 		g.leaving = true
 		return g
-	case !g.joined && g.attempt == nil:
+	default:
 		delete(s.groups, g.name)
+		return nil
 	}
-	return nil
 }
 
 // joinDone records how the join of a group ended and wakes those who wait for it. It returns the group if it became
@@ -121,18 +129,11 @@ func (h *hub) joinDone(g *group, err error) (empty *group) {
 	g.attempt = nil
 	attempt.err = err
 	close(attempt.doneC)
-	g.joined = g.joined || err == nil
+	g.joined, g.unsure = err == nil, err != nil
 	if len(g.members) > 0 {
-		return nil
+		return nil // after an error, the last of those who waited empties it
 	}
-	if g.joined && !g.leaving {
-		g.leaving = true
-		return g
-	}
-	if !g.joined {
-		delete(s.groups, g.name)
-	}
-	return nil
+	return s.emptied(g)
 }
 
 // beginLeave says whether a group that was queued for leaving must still be left; if so, it counts as not joined from now on.
@@ -141,14 +142,15 @@ func (h *hub) beginLeave(g *group) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g.leaving = false
-	if len(g.members) > 0 || !g.joined {
+	if len(g.members) > 0 || g.attempt != nil || !g.joined && !g.unsure {
 		return false
 	}
-	g.joined = false
+	g.joined, g.unsure = false, false
 	return true
 }
 
-// leaveDone ends what beginLeave began. It returns the group if leaving failed and must be tried again.
+// leaveDone ends what beginLeave began. It returns the group if leaving failed and must be tried again; whoever comes first must
+// join it again, since the layer has forgotten it or will.
 func (h *hub) leaveDone(g *group, err error) (again *group) {
 	s := h.shard(g.name)
 	s.mu.Lock()
@@ -157,7 +159,7 @@ func (h *hub) leaveDone(g *group, err error) (again *group) {
 		return nil // somebody came back: its join follows
 	}
 	if err != nil {
-		g.joined, g.leaving = true, true
+		g.unsure, g.leaving = true, true
 		return g
 	}
 	delete(s.groups, g.name)

@@ -134,6 +134,7 @@ func TestJoinFails(t *testing.T) {
 	if s := r.Stats(); s.Windows != 0 || s.Groups != 0 {
 		t.Errorf("left behind: %+v", s)
 	}
+	r.eventually("the layer gives the groups up", func() bool { return len(r.receiver.groups()) == 0 })
 	r.receiver.fail(nil)
 	c := r.connect("a")
 	r.receiver.send(groupOf(compat.BroadcastTopic), "works")
@@ -144,4 +145,40 @@ func TestJoinFails(t *testing.T) {
 	r.eventually("tried", func() bool { r.receiver.mu.Lock(); defer r.receiver.mu.Unlock(); return r.receiver.leaves > 1 })
 	r.receiver.fail(nil)
 	r.eventually("left", func() bool { return len(r.receiver.groups()) == 0 })
+}
+
+// TestLeaveFails: a window that comes after a leave that failed is no member of a group that the layer has forgotten.
+func TestLeaveFails(t *testing.T) {
+	t.Parallel()
+	layer := &fakeReceiver{joined: map[string]bool{}}
+	h := newHub()
+	m := newMemberships(h, layer, time.Second, discard())
+	m.delay = time.Hour // the test leaves
+	ctx, stop := contextOf(t)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = m.run(ctx) })
+	open := func() *window {
+		w := new(window)
+		if err := m.join(ctx, w, []string{"g"}); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(layer.groups(), []string{"g"}) {
+			t.Error("a window is open and its group is not joined")
+		}
+		return w
+	}
+	m.leave(open())
+	layer.fail(errAway)
+	m.leavePending(ctx)
+	layer.fail(nil)
+	second := open()
+	m.leavePending(ctx) // what failed is tried again: not any more
+	open()
+	m.leave(second)
+	m.leavePending(ctx)
+	if groups := layer.groups(); len(groups) != 1 || h.count() != 1 {
+		t.Errorf("joined %v, %d in the hub: the last window is in g", groups, h.count())
+	}
+	stop()
+	wg.Wait()
 }

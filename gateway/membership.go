@@ -17,9 +17,11 @@ const (
 
 // membershipLayer is what the membership goroutine needs of a layer's receiver.
 type membershipLayer interface {
-	// Join makes the process a member of the groups, in one round trip. It is idempotent.
+	// Join makes the process a member of the groups, in one round trip. It is idempotent. After an error the layer goes on trying:
+	// Leave gives up.
 	Join(ctx context.Context, groups ...string) error
-	// Leave ends the memberships, in one round trip.
+	// Leave ends the memberships, in one round trip. After an error no more messages of the groups are delivered, and the layer goes
+	// on trying to leave.
 	Leave(ctx context.Context, groups ...string) error
 }
 
