@@ -90,7 +90,7 @@ func newGateway(cfg Config, p ports) (*Gateway, error) {
 		observer:    &cfg.Observer,
 		ports:       p,
 		url:         cfg.Settings.WebSocket.URL,
-		origins:     newOriginRules(append(append([]string(nil), site.CSRFTrustedOrigins...), cfg.AllowedOrigins...), site.UseXForwardedHost),
+		origins:     newOriginRules(site.CSRFTrustedOrigins, cfg.AllowedOrigins, site.UseXForwardedHost),
 		revoked:     newRevocations(time.Now),
 		hub:         newHub(),
 		outLimits:   outboxLimits{frames: cfg.OutboxFrames, bytes: cfg.OutboxBytes},

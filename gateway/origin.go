@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -19,23 +20,23 @@ type originRules struct {
 	useXForwardedHost bool                // Django's USE_X_FORWARDED_HOST
 }
 
-// newOriginRules takes origins as Django's CSRF_TRUSTED_ORIGINS has them ("https://example.com", "https://*.example.com");
-// "*" allows every origin.
-func newOriginRules(origins []string, useXForwardedHost bool) originRules {
+// newOriginRules takes Django's CSRF_TRUSTED_ORIGINS ("https://example.com", "https://*.example.com") and further origins of the same
+// form, among which "*" allows every origin: for Django it would mean nothing.
+func newOriginRules(trusted, further []string, useXForwardedHost bool) originRules {
 	rules := originRules{
+		any:               slices.Contains(further, "*"),
 		exact:             make(map[string]bool),
 		subdomains:        make(map[string][]string),
 		useXForwardedHost: useXForwardedHost,
 	}
-	for _, origin := range origins {
+	for _, origin := range slices.Concat(trusted, further) {
 		scheme, host, _ := strings.Cut(strings.ToLower(strings.TrimSpace(origin)), "://")
 		switch {
-		case origin == "*":
-			rules.any = true
-		case strings.HasPrefix(host, "*"):
+		case strings.HasPrefix(host, "*."):
 			rules.subdomains[scheme] = append(rules.subdomains[scheme], strings.TrimPrefix(host, "*"))
-		default:
-			rules.exact[scheme+"://"+withoutDefaultPort(scheme, host)] = true
+		case host != "":
+			// Django takes the stars off and then wants a dot for a wildcard: "https://*" is nobody, "https://*example.com" that host.
+			rules.exact[scheme+"://"+withoutDefaultPort(scheme, strings.TrimLeft(host, "*"))] = true
 		}
 	}
 	return rules
@@ -63,7 +64,7 @@ func (rules *originRules) allow(r *http.Request) bool {
 	}
 	for _, domain := range rules.subdomains[u.Scheme] {
 		// As Django's is_same_domain: the domain itself matches, too.
-		if strings.HasSuffix(host, domain) || (strings.HasPrefix(domain, ".") && host == domain[1:]) {
+		if strings.HasSuffix(host, domain) || host == domain[1:] {
 			return true
 		}
 	}

@@ -9,7 +9,8 @@ import (
 
 func TestOrigin(t *testing.T) {
 	t.Parallel()
-	trusted := []string{"https://trusted.example", "https://*.wild.example", "https://port.example:8443", "HTTPS://Upper.example:443"}
+	trusted := []string{"https://trusted.example", "https://*.wild.example", "https://port.example:8443", "HTTPS://Upper.example:443",
+		"*", "https://*", "https://*star.example"}
 	for name, tc := range map[string]struct {
 		origins   []string // of the request
 		host      string
@@ -51,6 +52,8 @@ func TestOrigin(t *testing.T) {
 		"wildcard, domain itself":     {origins: []string{"https://wild.example"}, host: "site.example", want: true},
 		"wildcard, suffix":            {origins: []string{"https://evilwild.example"}, host: "site.example"},
 		"wildcard, scheme":            {origins: []string{"http://a.wild.example"}, host: "site.example"},
+		"star without dot":            {origins: []string{"https://star.example"}, host: "site.example", want: true},
+		"star without dot, suffix":    {origins: []string{"https://evilstar.example"}, host: "site.example"},
 		"forwarded host":              {origins: []string{"https://site.example"}, host: "10.0.0.1", forwarded: "site.example", useXFH: true, want: true},
 		"forwarded host, not used":    {origins: []string{"https://site.example"}, host: "10.0.0.1", forwarded: "site.example"},
 		"forwarded host hides Host":   {origins: []string{"https://site.example"}, host: "site.example", forwarded: "other.example", useXFH: true},
@@ -62,11 +65,11 @@ func TestOrigin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			allowed := trusted
+			var further []string
 			if tc.any {
-				allowed = append([]string{"*"}, trusted...)
+				further = []string{"*"}
 			}
-			rules := newOriginRules(allowed, tc.useXFH)
+			rules := newOriginRules(trusted, further, tc.useXFH)
 			r := httptest.NewRequest(http.MethodGet, "/ws/", nil)
 			r.Host = tc.host
 			if tc.origins != nil {
@@ -110,7 +113,7 @@ func TestHandshakeChecks(t *testing.T) {
 				r.Header.Set(k, v)
 			}
 			tc.change(r)
-			rules := newOriginRules(nil, false)
+			rules := newOriginRules(nil, nil, false)
 			no := checkHandshake(r, &rules)
 			switch {
 			case no == nil && tc.status != 0:
@@ -128,7 +131,7 @@ func FuzzOrigin(f *testing.F) {
 	f.Add("http://[::1]:80", "[::1]")
 	f.Add("null", "null")
 	f.Fuzz(func(t *testing.T, origin, host string) {
-		rules := newOriginRules(nil, false)
+		rules := newOriginRules(nil, nil, false)
 		r := &http.Request{Header: http.Header{"Origin": {origin}}, Host: host}
 		if rules.allow(r) && host == "" {
 			t.Errorf("origin %q was allowed for no host", origin)
