@@ -180,9 +180,22 @@ func (c *Consumer) takeLoop(ctx context.Context, idle *idleWait, handle func(*De
 		}
 		failing = false
 		pause.reset()
-		for _, d := range deliveries {
+		for i, d := range deliveries {
+			if ctx.Err() != nil {
+				c.restoreUnseen(ctx, deliveries[i:])
+				break
+			}
 			handle(d)
 		}
+	}
+}
+
+// restoreUnseen puts back what nobody was given before the consumer had to stop: nothing is to be waited for.
+func (c *Consumer) restoreUnseen(ctx context.Context, deliveries []*Delivery) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := c.Restore(ctx, deliveries...); err != nil { // stop tries again
+		c.b.logger.Warn("redisbroker: messages taken last not restored yet", "err", err)
 	}
 }
 

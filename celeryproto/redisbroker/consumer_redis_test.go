@@ -1,6 +1,8 @@
 package redisbroker_test
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -456,5 +458,63 @@ func TestNewConsumerRefuses(t *testing.T) {
 		if _, err := b.NewConsumer(cfg); err == nil {
 			t.Errorf("%+v: accepted", cfg)
 		}
+	}
+}
+
+// TestStopRestoresWhatWasNotHandedOver guards against waiting for the whole DrainTimeout for deliveries that nobody was given.
+func TestStopRestoresWhatWasNotHandedOver(t *testing.T) {
+	t.Parallel()
+	b, c, prefix := shared(t, redisbroker.Options{})
+	mustPublish(t, b, "q", 1, 2, 3, 4)
+	consumer, err := b.NewConsumer(redisbroker.ConsumerConfig{Queues: []string{"q"}, Prefetch: 4, DrainTimeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err = consumer.Run(ctx, func(d *redisbroker.Delivery) {
+		cancel() // the end comes while the batch is being handed over
+		mustAck(t, d)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	want := []string{"4", "3", "2"}
+	var got []string
+	for _, raw := range listOf(t, c, prefix+"q") {
+		var e struct{ Body string }
+		if err := json.Unmarshal([]byte(raw), &e); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.Body)
+	}
+	if !slices.Equal(got, want) || len(unackedOf(t, c, prefix)) != 0 {
+		t.Errorf("queue %v, want %v; unacked %v", got, want, unackedOf(t, c, prefix))
+	}
+}
+
+// TestStopDoesNotWaitForDelay: a requeue whose delay begins during the stop goes back at once, as one that began before.
+func TestStopDoesNotWaitForDelay(t *testing.T) {
+	t.Parallel()
+	b, c, prefix := shared(t, redisbroker.Options{})
+	mustPublish(t, b, "q", 1, 2)
+	consumer := mustConsume(t, b, redisbroker.ConsumerConfig{Queues: []string{"q"}, Prefetch: 2, DrainTimeout: time.Hour})
+	before, during := consumer.next(t), consumer.next(t)
+	if err := before.Requeue(t.Context(), nil, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	stoppedC := make(chan error, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() { stoppedC <- consumer.stop() })
+	defer wg.Wait()
+	eventually(t, "the first went back", func() bool { return len(listOf(t, c, prefix+"q")) == 1 })
+	if err := during.Requeue(t.Context(), nil, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-stoppedC; err != nil {
+		t.Error(err)
+	}
+	if n := len(listOf(t, c, prefix+"q")); n != 2 || len(unackedOf(t, c, prefix)) != 0 {
+		t.Errorf("%d messages in the queue, unacked %v", n, unackedOf(t, c, prefix))
 	}
 }

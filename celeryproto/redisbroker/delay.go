@@ -10,8 +10,10 @@ import (
 
 // delayQueue keeps deliveries that go back to their queues later, ordered by time.
 type delayQueue struct {
-	mu    sync.Mutex
-	items []delayedOp   // earliest first
+	mu       sync.Mutex  // guards items and flushing
+	items    []delayedOp // earliest first
+	flushing bool        // the consumer stops: everything is due
+
 	wakeC chan struct{} // add sends, runDelays receives; capacity 1: it looks at the first item again
 }
 
@@ -46,7 +48,7 @@ func (q *delayQueue) due(now time.Time) (ready []delayedOp, next time.Duration) 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := 0
-	for n < len(q.items) && !q.items[n].due.After(now) {
+	for n < len(q.items) && (q.flushing || !q.items[n].due.After(now)) {
 		n++
 	}
 	ready = slices.Clone(q.items[:n])
@@ -91,10 +93,12 @@ func (c *Consumer) runDelays(ctx context.Context) {
 	c.flushDelays(context.WithoutCancel(ctx))
 }
 
-// flushDelays requeues everything now: the consumer stops.
+// flushDelays requeues everything now, and what comes later at once: the consumer stops.
 func (c *Consumer) flushDelays(ctx context.Context) {
-	const never = 100 * 365 * 24 * time.Hour
-	ready, _ := c.delayed.due(time.Now().Add(never))
+	c.delayed.mu.Lock()
+	c.delayed.flushing = true
+	c.delayed.mu.Unlock()
+	ready, _ := c.delayed.due(time.Now())
 	c.requeueDelayed(ctx, ready)
 }
 

@@ -136,7 +136,10 @@ func (c *Consumer) resolveTake(ctx context.Context) {
 	if !c.unclear {
 		return
 	}
-	if _, err := c.takeBatch(ctx, 0); err != nil {
+	deliveries, err := c.takeBatch(ctx, 0)
+	if err != nil {
 		c.b.logger.Warn("redisbroker: messages of the last take stay unacked until their visibility timeout", "err", err)
+		return
 	}
+	c.restoreUnseen(ctx, deliveries)
 }
