@@ -116,7 +116,21 @@ func (p *proxy) rewrite(r *httputil.ProxyRequest, target *url.URL) {
 	r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came: ReverseProxy drops parameters with semicolons
 	r.Out.Host = r.In.Host
+	onlyWebsocket(r)
 	p.headers.apply(r)
+}
+
+// onlyWebsocket lets no other protocol be asked for than a websocket: behind an upgrade to h2c a client speaks to the application server
+// without us, and could forge every header of its requests.
+func onlyWebsocket(r *httputil.ProxyRequest) {
+	switch out := r.Out.Header; {
+	case out.Get("Upgrade") == "":
+	case wantsWebsocket(r.In):
+		out.Set("Upgrade", "websocket") // there may have been others beside it
+	default:
+		out.Del("Upgrade")
+		out.Del("Connection")
+	}
 }
 
 // failed answers a request that the application server did not.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strings"
 )
 
@@ -41,7 +42,6 @@ func (rules *headerRules) apply(r *httputil.ProxyRequest) {
 	if rules.secureName == "" || rules.secureName == "X-Forwarded-Proto" {
 		return
 	}
-	r.Out.Header.Del(rules.secureName)
 	if r.In.TLS != nil {
 		r.Out.Header.Set(rules.secureName, rules.secureValue)
 	}
@@ -54,15 +54,18 @@ func (rules *headerRules) dropForged(h http.Header) {
 			delete(h, name)
 			continue
 		}
-		if rules.trustForwarded {
-			continue
-		}
-		// With underscores allowed, they count as what WSGI makes of them.
+		// With underscores allowed, they count as what WSGI makes of them. A proxy before us that is trusted writes hyphens, and may
+		// have let the others through.
 		plain := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		if strings.HasPrefix(plain, "X-Forwarded-") || plain == forwardedHeaders[0] || plain == forwardedHeaders[1] {
+		if rules.says(plain) && (!rules.trustForwarded || plain != name) {
 			delete(h, name)
 		}
 	}
+}
+
+// says is about the headers that tell an application server who its client is and how it came.
+func (rules *headerRules) says(name string) bool {
+	return strings.HasPrefix(name, "X-Forwarded-") || slices.Contains(forwardedHeaders, name) || (name == rules.secureName && name != "")
 }
 
 // keepForwarded restores what the proxy before us wrote and appends the address of that proxy; what it left out is ours to say.

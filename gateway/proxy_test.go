@@ -66,7 +66,7 @@ func TestProxyHeaders(t *testing.T) {
 	t.Parallel()
 	forged := http.Header{
 		"X-Forwarded-For": {"6.6.6.6"}, "X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Port": {"443"},
-		"Forwarded": {"for=6.6.6.6"}, "X-Real-Ip": {"6.6.6.6"}, "X_Forwarded_For": {"6.6.6.6"}, "X-Scheme": {"https"},
+		"Forwarded": {"for=6.6.6.6"}, "X-Real-Ip": {"6.6.6.6"}, "X_Forwarded_For": {"6.6.6.6"}, "X-Scheme": {"https"}, "X_Scheme": {"http"}, "X_Other": {"kept"},
 		"Connection": {"X-Forwarded-For, X-Hop"}, "X-Hop": {"1"}, "Accept-Encoding": {"br"}, "Keep-Alive": {"1"}, "Te": {"trailers"},
 		"Proxy-Authorization": {"x"}, "X-Own": {"kept"},
 	}
@@ -84,6 +84,13 @@ func TestProxyHeaders(t *testing.T) {
 			"Forwarded": "for=6.6.6.6", "X-Real-Ip": "6.6.6.6", "X_forwarded_for": "",
 		}},
 		"underscores": {func(c *Config) { c.AllowUnderscoreHeaders = true }, map[string]string{"X_forwarded_for": "", "X-Forwarded-For": "127.0.0.1"}},
+		"underscores, secure header": {func(c *Config) {
+			c.AllowUnderscoreHeaders = true
+			c.Settings.Site.SecureProxySSLHeader = []string{"HTTP_X_SCHEME", "https"}
+		}, map[string]string{"X-Scheme": "", "X_scheme": ""}},
+		"underscores, trusted": {func(c *Config) { c.AllowUnderscoreHeaders, c.TrustForwarded = true, true }, map[string]string{
+			"X_forwarded_for": "", "X_other": "kept", "X-Scheme": "https", "X_scheme": "http",
+		}},
 		"secure header": {func(c *Config) { c.Settings.Site.SecureProxySSLHeader = []string{"HTTP_X_SCHEME", "https"} }, map[string]string{
 			"X-Scheme": "",
 		}},
@@ -382,5 +389,27 @@ func TestWithoutUpstream(t *testing.T) {
 	r := newRig(t, nil)
 	if resp, _ := r.get(nil); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("got %d", resp.StatusCode)
+	}
+}
+
+// TestOtherUpgrades: the application server is asked for websockets only, so that nobody speaks to it past the gateway.
+func TestOtherUpgrades(t *testing.T) {
+	t.Parallel()
+	for upgrade, want := range map[string]string{"h2c": "", "TLS/1.0": "", "h2c, WebSocket": "websocket", "websocket": "websocket"} {
+		t.Run(upgrade, func(t *testing.T) {
+			t.Parallel()
+			gotC := make(chan string, 1)
+			r := proxied(t, func(w http.ResponseWriter, req *http.Request) {
+				gotC <- req.Header.Get("Upgrade")
+				w.WriteHeader(http.StatusTeapot)
+			}, nil)
+			resp, _ := r.get(func(req *http.Request) {
+				req.Header.Set("Connection", "Upgrade, HTTP2-Settings")
+				req.Header.Set("Upgrade", upgrade)
+			})
+			if got := <-gotC; got != want || resp.StatusCode != http.StatusTeapot {
+				t.Errorf("asked for %q, want %q; status %d", got, want, resp.StatusCode)
+			}
+		})
 	}
 }
