@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -18,9 +19,11 @@ const stopMargin = 5 * time.Second
 type redisSource struct {
 	broker   *redisbroker.Broker
 	consumer *redisbroker.Consumer
+	log      *slog.Logger
 
-	mu   sync.Mutex // guards held
-	held map[*redisDelivery]struct{}
+	mu    sync.Mutex // guards held and ended
+	held  map[*redisDelivery]struct{}
+	ended bool // everything was given back: what comes now goes back as well
 }
 
 func newRedisSource(services *dispatch.Services, queues []string, cfg Config) (*redisSource, error) {
@@ -30,20 +33,41 @@ func newRedisSource(services *dispatch.Services, queues []string, cfg Config) (*
 	if err != nil {
 		return nil, err
 	}
-	return &redisSource{broker: services.Broker, consumer: c, held: map[*redisDelivery]struct{}{}}, nil
+	return &redisSource{broker: services.Broker, consumer: c, log: cfg.Logger, held: map[*redisDelivery]struct{}{}}, nil
 }
 
 // run implements consumer.
 func (s *redisSource) run(fetch context.Context, handle func(received)) error {
 	return s.consumer.Run(fetch, func(d *redisbroker.Delivery) {
 		own := &redisDelivery{Delivery: d, source: s}
-		s.mu.Lock()
-		s.held[own] = struct{}{}
-		s.mu.Unlock()
+		if !s.hold(own) {
+			s.restoreLate(fetch, d)
+			return
+		}
 		handle(received{
 			delivery: own, queue: d.Queue, size: len(d.Raw), envelope: d.Envelope, decodeErr: d.DecodeErr, redelivered: d.Redelivered,
 		})
 	})
+}
+
+// hold notes a delivery, unless the worker is done with all of them.
+func (s *redisSource) hold(d *redisDelivery) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	s.held[d] = struct{}{}
+	return true
+}
+
+// restoreLate gives a delivery back that arrived after giveBackAll. If it fails, the end of the consumer tries again.
+func (s *redisSource) restoreLate(ctx context.Context, d *redisbroker.Delivery) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := d.Restore(ctx); err != nil {
+		s.log.Warn("task taken during the stop not given back yet", "queue", d.Queue, "err", err)
+	}
 }
 
 // giveBack implements consumer.
@@ -66,6 +90,7 @@ func (s *redisSource) giveBackAll(ctx context.Context) error {
 		deliveries = append(deliveries, d.Delivery)
 	}
 	clear(s.held)
+	s.ended = true
 	s.mu.Unlock()
 	return s.consumer.Restore(ctx, deliveries...)
 }
