@@ -79,7 +79,7 @@
 // # Stopping
 //
 // When Run's context ends: Ready says so → handshakes get 503 → windows are closed with 1001, spread over Config.DrainWindow, while
-// messages still arrive → those that do not answer are cut → the publisher flushes → the receiver leaves all groups → Run returns. The
+// messages still arrive, and so do the signals that a browser sent before it saw the close → those that do not answer are cut → the publisher flushes → the receiver leaves all groups → Run returns. The
 // caller shuts its http.Server down at the same time or after Run (hijacked windows do not hold it up), and then ends the Services, in this
 // order: they must outlive Run.
 //

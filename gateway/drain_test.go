@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,24 @@ func TestDrainDeliversUntilTheEnd(t *testing.T) {
 	c.expect("still")
 	_ = c.Close()
 	// With no window left, the rest of the drain window is not waited for.
+	<-r.doneC
+}
+
+// TestDrainTakesWhatIsOnItsWay: signals that a browser sent before it saw the close frame are not lost, however large.
+func TestDrainTakesWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	c := r.connect("a")
+	c.beat()
+	w := r.windows.all()[0]
+	r.stop()
+	r.eventually("the close frame is sent", w.closing)
+	const signals = 20
+	for range signals {
+		c.send(`{"signal":"site.signal","opts":{"a":"` + strings.Repeat("x", 2*largeFrame) + `"}}`)
+	}
+	r.eventually("the signals are with the publisher", func() bool { return len(r.publisher.queued()) == signals })
+	c.expectClose(CloseGoingAway)
 	<-r.doneC
 }
 

@@ -41,7 +41,7 @@ func (w *window) read() {
 			return
 		}
 		w.seen.Store(time.Now().UnixNano())
-		if w.closing() {
+		if w.deaf() {
 			continue // the library skips what is not read
 		}
 		if err := w.handleFrame(kind, r); err != nil {
@@ -151,18 +151,28 @@ func (in *incoming) readAll(buf []byte) ([]byte, error) {
 
 // hold takes room for the largest frame: whoever has a part of its room must not wait for the rest.
 func (in *incoming) hold() error {
-	timer := time.NewTimer(largeFrameTimeout)
-	defer timer.Stop()
 	select {
-	case in.w.g.largeFrameC <- struct{}{}:
-	case <-timer.C:
-		return errNoRoom
-	case <-in.w.g.drainC:
-		return errNoRoom
+	case in.w.g.largeFrameC <- struct{}{}: // also while the gateway drains
+	default:
+		if err := in.waitForRoom(); err != nil {
+			return err
+		}
 	}
 	in.held = true
 	in.w.setReadDeadline(time.Now().Add(largeFrameTimeout))
 	return nil
+}
+
+func (in *incoming) waitForRoom() error {
+	timer := time.NewTimer(largeFrameTimeout)
+	defer timer.Stop()
+	select {
+	case in.w.g.largeFrameC <- struct{}{}:
+		return nil
+	case <-timer.C:
+	case <-in.w.g.drainC:
+	}
+	return errNoRoom
 }
 
 // release gives the room back.

@@ -162,3 +162,10 @@ func boundedCode(code int) CloseCode {
 
 // closing says whether a close frame was queued or the socket cut.
 func (w *window) closing() bool { return w.code.Load() != 0 }
+
+// deaf says whether the window's frames are not handled any more. While the gateway drains they are, until the browser has answered
+// the close: it sent them before it knew, and the publisher waits for them. In all other cases they would come after a gap.
+func (w *window) deaf() bool {
+	code := CloseCode(w.code.Load())
+	return code != 0 && code != CloseGoingAway
+}
