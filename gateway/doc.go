@@ -13,6 +13,7 @@
 // # Life of a connection
 //
 //  1. The request asks for a websocket at exactly WEBSOCKET_URL. Method, version, key and Origin are checked from the request alone.
+//     Until the registry of signals was read once: 503.
 //  2. The window is counted in (Config.MaxWindows) and identified: the cookie dfwskey names a ticket that Django wrote when it
 //     rendered the page. If the handshake shows the session that the ticket is bound to, the window has the ticket's user and all its
 //     groups; if not, it is anonymous with its public groups; without a ticket it is anonymous without groups, as with daphne when the cache
@@ -79,9 +80,9 @@
 // # Stopping
 //
 // When Run's context ends: Ready says so → handshakes get 503 → windows are closed with 1001, spread over Config.DrainWindow, while
-// messages still arrive, and so do the signals that a browser sent before it saw the close → those that do not answer are cut → the publisher flushes → the receiver leaves all groups → Run returns. The
-// caller shuts its http.Server down at the same time or after Run (hijacked windows do not hold it up), and then ends the Services, in this
-// order: they must outlive Run.
+// messages still arrive, and so do signals that a browser sent before it saw the close → those that do not answer are cut → the
+// publisher flushes → the receiver leaves all groups → Run returns. The caller shuts its http.Server down at the same time or after Run
+// (hijacked windows do not hold it up), and then ends the Services, in this order: they must outlive Run.
 //
 // # Differences from daphne
 //

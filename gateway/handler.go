@@ -40,6 +40,11 @@ func (g *Gateway) serveWindow(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, no)
 		return
 	}
+	if err := g.ports.health.registry(); err != nil {
+		// Its signals would go to the fallback queues alone: whoever handles them on others would never hear of them.
+		g.refuse(w, r, &refusal{http.StatusServiceUnavailable, RefusedRegistry, "the signals of the site are not known yet"})
+		return
+	}
 	if no := g.admit(); no != nil {
 		g.refuse(w, r, no)
 		return

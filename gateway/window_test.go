@@ -69,6 +69,24 @@ func TestSignalBecomesTask(t *testing.T) {
 	}
 }
 
+// TestNoWindowBeforeTheRegistry: a window's signals need to know where to go.
+func TestNoWindowBeforeTheRegistry(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	loaded := func(err error) {
+		r.health.mu.Lock()
+		defer r.health.mu.Unlock()
+		r.health.registryErr = err
+	}
+	loaded(errNoRegistry)
+	_, resp, err := r.dial(nil)
+	if err == nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || r.counts.get("refused registry") != 1 {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+	loaded(nil)
+	r.anonymous().beat()
+}
+
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
