@@ -58,7 +58,8 @@ type Config struct {
 	// UnknownQueue names a queue that only Python workers consume: tasks without handler go there at once instead of
 	// around in their own queue.
 	UnknownQueue string
-	// MaxHops is how often a task without handler goes back to its queue before it goes to the dead letters. Zero: 15.
+	// MaxHops is how often a task without handler goes back to its queue, or to UnknownQueue, before it goes to the dead
+	// letters. A retry by Python counts anew. Zero: 15.
 	MaxHops int
 	// HopDelay is the wait before the first return to the queue; it doubles each time up to MaxHopDelay. Zero: 100 ms and 10 s.
 	HopDelay, MaxHopDelay time.Duration

@@ -23,8 +23,9 @@
 // A task without handler goes back to the end of its queue with the header dfws_hops, after 100 ms at first and twice as
 // long each time, for a worker that has one; or at once to Config.UnknownQueue. After Config.MaxHops it goes to the dead
 // letters, and whoever waits for its result gets NotRegistered. So does a message that cannot be decoded, at once
-// (DecodeError, ContentDisallowed), and a task with callbacks, errbacks, a chain or a chord (NotImplementedError): Go
-// workers of this release do not run workflows and do not run half of one.
+// (DecodeError), one of this worker's own tasks in a serializer or compression that Go does not read (ContentDisallowed;
+// other tasks in one go back to their queue), and a task with callbacks, errbacks, a chain or a chord (NotImplementedError):
+// Go workers of this release do not run workflows and do not run half of one.
 //
 // While Redis is away nothing is dropped: taking, results and acks go on when it is back.
 //

@@ -201,10 +201,10 @@ func (e *engine) receive(p *phases, r received) {
 	case err == nil:
 		e.enqueue(p, j)
 	case errors.Is(err, errUnhandled):
-		e.background(func() { e.unhandled(p, j) })
+		e.background(func() { e.unhandled(p, j, err) })
 	case isCanvas && e.cfg.UnknownQueue != "":
 		j.logger(e.log).Warn("moved to Config.UnknownQueue", "err", canvas)
-		e.background(func() { e.settle.unhandled(p.settle, j, false) })
+		e.background(func() { e.settle.unhandled(p.settle, j, false, canvas) })
 	case isCanvas:
 		e.background(func() { e.settle.dead(p.settle, j, DeadCanvas, canvas) })
 	default:
@@ -214,12 +214,12 @@ func (e *engine) receive(p *phases, r received) {
 
 // unhandled sends on what another worker has to run. The frame of a delayed signal is sent here all the same: any Go
 // worker can, and no Python worker does.
-func (e *engine) unhandled(p *phases, j *job) {
+func (e *engine) unhandled(p *phases, j *job, cause error) {
 	framed := j.signal != nil && len(j.signal.Topics) > 0 && j.eta.IsZero()
 	if framed {
 		e.exec.sendFrame(p.settle, j)
 	}
-	e.settle.unhandled(p.settle, j, framed)
+	e.settle.unhandled(p.settle, j, framed, cause)
 }
 
 // enqueue hands a job to the slots. When the worker stops first, the job stays unacked and is given back.

@@ -195,6 +195,87 @@ func TestUnknownQueue(t *testing.T) {
 	}
 }
 
+// Celery's retry keeps the headers of the message that it repeats.
+func TestHopsOfPythonsRetry(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, Config{MaxHops: 1}, addTask)
+	task := again(t, r.settled(mustTask(t, "no.such.task", nil, nil)))
+	task.Retries++
+	task.Properties.DeliveryTag = "of the retry"
+	if d := r.settled(task); d.ended != "requeue" {
+		t.Errorf("the retry: %s, %q", d.ended, d.reason)
+	}
+}
+
+// Two workers that take each other's queue for Python's do not pass a task around for ever.
+func TestUnknownQueueLoop(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, Config{UnknownQueue: "celery", MaxHops: 2}, addTask)
+	task := mustTask(t, "no.such.task", nil, nil)
+	for range 2 {
+		d := r.settled(task)
+		if d.ended != "move" {
+			t.Fatalf("ended with %q", d.ended)
+		}
+		task = again(t, d)
+	}
+	if d := r.settled(task); d.ended != "dead" || !strings.HasPrefix(d.reason, DeadUnhandled) {
+		t.Errorf("after the last hop: %s, %q", d.ended, d.reason)
+	}
+}
+
+// A serializer that only Python reads is no reason to take a task away from Python: only this worker's own tasks are
+// refused for it.
+func TestForeignSerializer(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, Config{MaxHops: 1}, addTask)
+	pickled := func(name string) *celeryproto.Envelope {
+		envelope, err := mustTask(t, name, nil, nil).Envelope()
+		if err != nil {
+			t.Fatal(err)
+		}
+		envelope.ContentType, envelope.ContentEncoding = "application/x-python-serialize", "binary"
+		return envelope
+	}
+	send := func(envelope *celeryproto.Envelope) *fakeDelivery {
+		d := &fakeDelivery{doneC: make(chan struct{})}
+		r.broker.messagesC <- received{delivery: d, queue: "go", envelope: envelope}
+		r.await(d)
+		return d
+	}
+	if d := send(pickled("demo.add")); d.ended != "dead" || !strings.HasPrefix(d.reason, DeadUndecodable) {
+		t.Errorf("own task: %s, %q", d.ended, d.reason)
+	}
+	for _, name := range []string{"python.only", compat.TaskName} {
+		envelope := pickled(name)
+		d := send(envelope)
+		if d.ended != "requeue" {
+			t.Fatalf("%s: %s, %q", name, d.ended, d.reason)
+		}
+		back, err := celeryproto.DecodeEnvelope(d.envelope)
+		if err != nil || back.Body != envelope.Body || back.ContentType != envelope.ContentType {
+			t.Fatalf("%s went back as %s, %v", name, d.envelope, err)
+		}
+		if d := send(back); d.ended != "dead" || !strings.HasPrefix(d.reason, DeadUnhandled) || !strings.Contains(d.reason, "python-serialize") {
+			t.Errorf("%s after the last hop: %s, %q", name, d.ended, d.reason)
+		}
+		if class, _ := exceptionIn(t, r.broker.result(envelope.TaskID())); class != "kombu.exceptions.ContentDisallowed" {
+			t.Errorf("%s: %s", name, class)
+		}
+	}
+}
+
+// A signal that others handle goes back to them with everything that is to follow it.
+func TestForeignSignalWithCallback(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, Config{}, addTask)
+	task := mustSignal(t, compat.SignalCall{Signal: "python.only", Window: celeryproto.Raw("{}"), Opts: celeryproto.Raw("{}"), ToServer: true, Queue: "go"})
+	task.Embed.Callbacks = celeryproto.Raw(`[{"task": "a"}]`)
+	if d := r.settled(task); d.ended != "requeue" || again(t, d).Embed.Callbacks.IsNull() {
+		t.Errorf("%s, %q", d.ended, d.reason)
+	}
+}
+
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	r := startRig(t, Config{}, addTask)

@@ -13,8 +13,12 @@ import (
 	"github.com/dfws/dfws/compat"
 )
 
-// hopsHeader counts how often a task without handler went back to its queue. Python workers ignore it.
-const hopsHeader = "dfws_hops"
+// hopsHeader counts how often a task without handler went back to its queue. Python workers ignore it, but keep it when they
+// retry a task: the count is only that of the message with the delivery tag in hopsTagHeader.
+const (
+	hopsHeader    = "dfws_hops"
+	hopsTagHeader = "dfws_hops_tag"
+)
 
 // job is one task that this worker holds.
 type job struct {
@@ -49,12 +53,15 @@ func (h *handlers) open(r received, now time.Time) (*job, error) {
 	if r.decodeErr != nil {
 		return j, r.decodeErr
 	}
+	j.hops = hopsOf(r.envelope)
 	task, err := celeryproto.DecodeTask(r.envelope)
+	if _, unsupported := errors.AsType[*celeryproto.UnsupportedError](err); unsupported && h.tasks[r.envelope.TaskName()] == nil {
+		return j, fmt.Errorf("%w: %w", errUnhandled, err) // Python may have one, and read it
+	}
 	if err != nil {
 		return j, err
 	}
 	j.task = task
-	j.hops = hopsOf(task)
 	if task.ETA != nil && task.ETA.After(now) {
 		j.eta = *task.ETA
 	}
@@ -76,16 +83,12 @@ func (h *handlers) openSignal(j *job) error {
 	if j.window, err = compat.DecodeWindowInfo(call.Window); err != nil {
 		return fmt.Errorf("signal: window info: %w", err)
 	}
-	if err := canvasOf(j.task); err != nil {
-		return err
+	if call.ToServer { // else there is nothing but a frame, or nothing at all
+		if j.calls = h.index[signalQueue{call.Signal, call.Queue}]; len(j.calls) == 0 {
+			return errUnhandled
+		}
 	}
-	if !call.ToServer {
-		return nil // nothing but a frame, or nothing at all
-	}
-	if j.calls = h.index[signalQueue{call.Signal, call.Queue}]; len(j.calls) == 0 {
-		return errUnhandled
-	}
-	return nil
+	return canvasOf(j.task)
 }
 
 // canvasOf refuses tasks that something else is to follow.
@@ -108,10 +111,15 @@ func canvasOf(t *celeryproto.Task) error {
 	return nil
 }
 
-func hopsOf(t *celeryproto.Task) int {
-	raw, ok := t.ExtraHeaders.Get(hopsHeader)
+func hopsOf(e *celeryproto.Envelope) int {
+	raw, ok := e.Headers.Get(hopsHeader)
 	if !ok {
 		return 0
+	}
+	if tag, ok := e.Headers.Get(hopsTagHeader); ok {
+		if counted, err := tag.Text(); err != nil || counted != e.Properties.DeliveryTag {
+			return 0
+		}
 	}
 	n, err := strconv.Atoi(raw.String())
 	if err != nil || n < 0 {
@@ -123,18 +131,23 @@ func hopsOf(t *celeryproto.Task) int {
 // again is the job's message with its hop counted, for its own queue or, when to is not "", for another. framed drops the
 // topics of a delayed signal, whose frame was sent.
 func (j *job) again(framed bool, to string) ([]byte, error) {
-	t := *j.task
-	t.ExtraHeaders.Set(hopsHeader, celeryproto.Raw(strconv.Itoa(j.hops+1)))
+	e := j.envelope.Clone()
 	if framed {
-		call := *j.signal
+		t, call := *j.task, *j.signal
 		call.Topics = nil
 		t.Args = call.AppendArgs(nil)
+		var err error
+		if e, err = t.Envelope(); err != nil {
+			return nil, err
+		}
 	}
 	if to != "" {
-		t.SetQueue(to)
-		t.Properties.DeliveryTag = uuid.NewString() // the old one still stands for this message in unacked
+		e.Properties.DeliveryInfo.Exchange, e.Properties.DeliveryInfo.RoutingKey = "", to
+		e.Properties.DeliveryTag = uuid.NewString() // the old one still stands for this message in unacked
 	}
-	return t.Append(nil)
+	e.Headers.Set(hopsHeader, celeryproto.Raw(strconv.Itoa(j.hops+1)))
+	e.Headers.Set(hopsTagHeader, celeryproto.AppendString(nil, e.Properties.DeliveryTag))
+	return e.Append(nil)
 }
 
 // expired tells whether the task's time is over.

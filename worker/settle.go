@@ -58,8 +58,12 @@ func (s *settler) expire(ctx context.Context, j *job) {
 }
 
 // unhandled gives a job without handler to others: to Config.UnknownQueue, back to its queue, or, when it came back too
-// often, to the dead letters. framed says that the frame of a delayed signal was already sent.
-func (s *settler) unhandled(ctx context.Context, j *job, framed bool) {
+// often, to the dead letters. framed says that the frame of a delayed signal was already sent, cause why it is not run here.
+func (s *settler) unhandled(ctx context.Context, j *job, framed bool, cause error) {
+	if j.hops >= s.cfg.MaxHops {
+		s.dead(ctx, j, DeadUnhandled, cause)
+		return
+	}
 	envelope, err := j.again(framed, s.cfg.UnknownQueue)
 	if err != nil {
 		s.dead(ctx, j, DeadUndecodable, err)
@@ -67,18 +71,14 @@ func (s *settler) unhandled(ctx context.Context, j *job, framed bool) {
 	}
 	log := j.logger(s.log)
 	outcome := Unhandled
-	switch {
-	case s.cfg.UnknownQueue != "":
+	if s.cfg.UnknownQueue != "" {
 		log.DebugContext(ctx, "no handler, moved", "to", s.cfg.UnknownQueue)
 		if !s.insist(ctx, j, "move", func(ctx context.Context) error {
-			return j.move(ctx, s.cfg.UnknownQueue, j.task.Properties.Priority, envelope)
+			return j.move(ctx, s.cfg.UnknownQueue, j.envelope.Properties.Priority, envelope)
 		}) {
 			outcome = Abandoned
 		}
-	case j.hops >= s.cfg.MaxHops:
-		s.dead(ctx, j, DeadUnhandled, errUnhandled)
-		return
-	default:
+	} else {
 		wait := s.cfg.hopDelay(j.hops)
 		log.DebugContext(ctx, "no handler, sent back", "hops", j.hops+1, "wait", wait)
 		if !s.insist(ctx, j, "requeue", func(ctx context.Context) error { return j.requeue(ctx, envelope, wait) }) {
