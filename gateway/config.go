@@ -108,7 +108,7 @@ type Config struct {
 	PongTimeout time.Duration
 	// ConnectTimeout bounds a handshake: reading the ticket and joining the groups, each. 0: 5 s.
 	ConnectTimeout time.Duration
-	// WriteTimeout is how long a socket may take nothing at all before it is cut. 0: 10 s.
+	// WriteTimeout is how long a socket may take for 32 KiB before it is cut. 0: 10 s.
 	WriteTimeout time.Duration
 	// CloseTimeout is how long the browser may take to answer a close frame. 0: 5 s.
 	CloseTimeout time.Duration

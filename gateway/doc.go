@@ -31,7 +31,7 @@
 //	goroutine             owner              how many                    stops when
 //	reader                conns WaitGroup    one per window              the connection ends
 //	waiting writer        conns WaitGroup    one per window whose        its outbox is empty, the socket fails, or takes
-//	                                         socket is full (TLS: also   nothing for Config.WriteTimeout
+//	                                         socket is full (TLS: also   too little in Config.WriteTimeout
 //	                                         while it has frames)
 //	fan-out               deliver            GOMAXPROCS-1 per message    the message is in every outbox
 //	                                         to more than 128 windows
@@ -53,7 +53,7 @@
 //	1009  a frame is larger than Config.MaxFrameBytes
 //	1013  a signal could not be handed to the broker: queue full, or Config.PublishDeadline passed; or there was no room for a large frame
 //	4403  the window's session was logged out, or its user changed
-//	4408  the window reads too slowly: its outbox overflowed, or its socket took nothing for Config.WriteTimeout (then without a frame)
+//	4408  the window reads too slowly: its outbox overflowed, or its socket took too little in Config.WriteTimeout (then without a frame)
 //	4409  the window answered no ping
 //
 // The script connects again after three seconds whatever the code is. Counters also know 1006 (no close frame) and 4000 (any code of the

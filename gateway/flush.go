@@ -86,7 +86,8 @@ func (w *window) flush() {
 	}
 }
 
-// flushWaiting writes what the outbox holds, waiting for the socket up to Config.WriteTimeout per batch.
+// flushWaiting writes what the outbox holds, waiting for the socket up to Config.WriteTimeout per flushBatch bytes: a large frame takes
+// as long as it takes on a slow link.
 func (w *window) flushWaiting() {
 	f := flushers.Get().(*flusher)
 	defer f.release()
@@ -95,8 +96,9 @@ func (w *window) flushWaiting() {
 		if frames == nil {
 			return
 		}
+		p := f.joined(frames, offset)
 		_ = w.conn.SetWriteDeadline(time.Now().Add(w.g.cfg.WriteTimeout)) // fails only on a closed socket, as Write does
-		n, err := w.conn.Write(f.joined(frames, offset))
+		n, err := w.conn.Write(p[:min(len(p), flushBatch)])
 		w.wrote(n)
 		if err != nil {
 			var timeout net.Error

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"crypto/tls"
+	"io"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -55,6 +57,31 @@ func TestStuckReader(t *testing.T) {
 	if r.counts.get("dropped") == 0 {
 		t.Error("no dropped frame counted")
 	}
+}
+
+// TestSlowLink: one that reads a large frame slowly, but reads, is not stuck.
+func TestSlowLink(t *testing.T) {
+	t.Parallel()
+	const size, chunk, pause = 24 << 20, 512 << 10, 20 * time.Millisecond
+	r := newRig(t, func(c *Config) { c.WriteTimeout = size / chunk * pause / 4 })
+	c := r.connect("slow")
+	if err := c.NetConn().(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	r.receiver.send(groupOf(compat.BroadcastTopic), strings.Repeat("x", size))
+	link := time.NewTicker(pause)
+	defer link.Stop()
+	_, frame, err := c.NextReader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := int64(0); n < size; n += chunk {
+		<-link.C
+		if _, err := io.CopyN(io.Discard, frame, chunk); err != nil {
+			t.Fatalf("after %d bytes: %v", n, err)
+		}
+	}
+	c.beat()
 }
 
 // TestOverTLS: there, every write is made by a goroutine that may wait.
