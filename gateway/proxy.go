@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -173,7 +174,7 @@ func proxyFailure(r *http.Request, err error) string {
 	}
 }
 
-// statusRecorder notes the status of an answer. Unwrap keeps Flush and Hijack working.
+// statusRecorder notes the status of an answer. Unwrap keeps Flush working.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
@@ -184,6 +185,15 @@ func (s *statusRecorder) WriteHeader(status int) {
 		s.status = status
 	}
 	s.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack implements http.Hijacker: the answer that makes a websocket is written past WriteHeader.
+func (s *statusRecorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buf, err := http.NewResponseController(s.ResponseWriter).Hijack()
+	if err == nil {
+		s.status = http.StatusSwitchingProtocols
+	}
+	return conn, buf, err
 }
 
 // Unwrap is what http.ResponseController looks for.

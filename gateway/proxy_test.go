@@ -367,6 +367,7 @@ func TestOtherWebsockets(t *testing.T) {
 	if _, _, err := c.ReadMessage(); err == nil || strings.Contains(err.Error(), "timeout") {
 		t.Errorf("after the drain: %v", err)
 	}
+	r.eventually("counted", func() bool { return r.counts.get("proxied Switching Protocols") == 1 })
 }
 
 // TestPathsBesideTheWebsocket: only a handshake at exactly the path is a window.
