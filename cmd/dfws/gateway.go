@@ -151,7 +151,7 @@ func serveGateway(ctx context.Context, o *gatewayOptions, gw *gateway.Gateway, a
 	})
 
 	front := &http.Server{Handler: gw.Handler(), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: app.HTTPErrors(logger)}
 	runCtx, cancelRun := context.WithCancelCause(ctx)
 	defer cancelRun(nil)
 	group.Go(func() error {
