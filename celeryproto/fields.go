@@ -197,6 +197,17 @@ func newKeySet(keys ...string) keySet {
 	return set
 }
 
+// knownKeys are the keys of all objects, each its own value.
+var knownKeys = func() map[string]string {
+	known := map[string]string{}
+	for _, set := range []keySet{envelopeKeys, headerKeys, propertyKeys, deliveryInfoKeys, embedKeys, bodyV1Keys, resultKeys} {
+		for key := range set {
+			known[key] = key
+		}
+	}
+	return known
+}()
+
 // rest are the members whose keys are not known.
 func (k keySet) rest(members Members) Members {
 	var rest Members

@@ -47,7 +47,7 @@ func (k Kind) String() string {
 // Kind tells the kind of the value by its first byte, KindInvalid when no value
 // starts like this.
 func (r Raw) Kind() Kind {
-	s := newScanner(r, JSONLimits{})
+	s := scanner{b: r}
 	s.space()
 	return kindAt(r, s.pos)
 }
@@ -132,13 +132,23 @@ func unquote(quoted []byte, escaped bool) string {
 	return string(appendUnquoted(make([]byte, 0, len(inner)), inner))
 }
 
+// unquoteKey is unquote without an allocation for the keys that every message has.
+func unquoteKey(quoted []byte, escaped bool) string {
+	if !escaped {
+		if key, known := knownKeys[string(quoted[1:len(quoted)-1])]; known {
+			return key
+		}
+	}
+	return unquote(quoted, escaped)
+}
+
 // Array returns the elements of a JSON array.
 func (r Raw) Array() ([]Raw, error) {
 	s, err := r.begin(KindArray)
 	if err != nil {
 		return nil, err
 	}
-	elements := []Raw{}
+	elements := make([]Raw, 0, 4)
 	ok := s.array(func(start, end int) { elements = append(elements, r[start:end:end]) })
 	if err := s.end(ok); err != nil {
 		return nil, err
@@ -153,10 +163,10 @@ func (r Raw) Object() (Members, error) {
 	if err != nil {
 		return nil, err
 	}
-	members := Members{}
+	members := make(Members, 0, 8)
 	ok := s.object(func(m member) {
 		members = append(members, Member{
-			Key:   unquote(r[m.keyStart:m.keyEnd], m.escaped),
+			Key:   unquoteKey(r[m.keyStart:m.keyEnd], m.escaped),
 			Value: r[m.start:m.end:m.end],
 		})
 	})

@@ -20,6 +20,7 @@ const (
 	// defaultResultExpires is Celery's setting result_expires.
 	defaultResultExpires = 24 * time.Hour
 	storeBatch           = 256
+	storeBytes           = 4 << 20 // keeps the script short when results are large
 	storeQueue           = 1024
 )
 
@@ -186,10 +187,12 @@ func (r *Results) runStore() {
 
 func (r *Results) gather(first *storing) []*storing {
 	batch := []*storing{first}
-	for len(batch) < storeBatch {
+	size := len(first.meta)
+	for len(batch) < storeBatch && size < storeBytes {
 		select {
 		case s := <-r.storeC:
 			batch = append(batch, s)
+			size += len(s.meta)
 		default:
 			return batch
 		}
@@ -231,26 +234,27 @@ func (r *Results) storeOnce(batch []*storing) (again []*storing) {
 	if r.opts.Expires > 0 {
 		ttl = max(int(r.opts.Expires/time.Second), 1)
 	}
-	cmds := make([]*redis.Cmd, len(batch))
-	_, err := r.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for i, s := range batch {
-			cmds[i] = pipe.EvalSha(ctx, storeScript.Hash(), []string{s.key}, s.meta, ttl)
-		}
-		return nil
-	})
+	keys, args := make([]string, len(batch)), make([]any, 1, 1+len(batch))
+	args[0] = ttl
+	for i, s := range batch {
+		keys[i], args = s.key, append(args, s.meta)
+	}
+	replies, err := storeScript.Run(ctx, r.client, keys, args...).Slice()
+	if err == nil && len(replies) != len(batch) {
+		err = fmt.Errorf("store script: %d replies to %d results", len(replies), len(batch))
+	}
 	if err == nil {
 		r.obs.roundTrip("store", len(batch), start)
 	}
-	missing := false
 	for i, s := range batch {
-		kept, err := cmds[i].Int()
+		err, kept := err, false
+		if err == nil {
+			kept, err = stored(replies[i])
+		}
 		switch {
 		case err == nil:
-			r.obs.resultStored(s.status, kept == 0)
+			r.obs.resultStored(s.status, kept)
 			s.resultC <- nil
-		case redis.HasErrorPrefix(err, "NOSCRIPT"):
-			missing = true
-			again = append(again, s)
 		case Retryable(err):
 			r.obs.disconnected("store", err)
 			again = append(again, s)
@@ -258,14 +262,19 @@ func (r *Results) storeOnce(batch []*storing) (again []*storing) {
 			s.resultC <- opError("store result", err)
 		}
 	}
-	if missing {
-		if err := storeScript.Load(ctx, r.client).Err(); err != nil {
-			r.obs.disconnected("store", err)
-			return again
-		}
-		return r.storeOnce(again)
-	}
 	return again
+}
+
+// stored reads what store.lua says of one result.
+func stored(reply any) (kept bool, err error) {
+	switch reply := reply.(type) {
+	case int64:
+		return reply == 0, nil
+	case string:
+		return false, replyError(reply)
+	default:
+		return false, fmt.Errorf("store script: reply of type %T", reply)
+	}
 }
 
 // Get reads a task's result: ErrNoResult when there is none (state PENDING). A STARTED or RETRY is a result too.

@@ -258,6 +258,40 @@ func TestStoreErrors(t *testing.T) {
 	}
 }
 
+// Results share round trips: one that Redis refuses fails alone.
+func TestStoreTogether(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	r := mustResults(t, s, redisbroker.ResultOptions{})
+	c := s.Client(t)
+	if err := c.LPush(t.Context(), r.Key("list"), "x").Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.Pause() // so that they gather
+	var wg sync.WaitGroup
+	for i := range 300 {
+		wg.Go(func() {
+			id := fmt.Sprint(i)
+			if i == 150 {
+				id = "list"
+			}
+			err := r.Store(t.Context(), meta(id, "SUCCESS", id))
+			if i == 150 && (err == nil || redisbroker.Retryable(err)) {
+				t.Errorf("key of another type: %v", err)
+			} else if i != 150 && err != nil {
+				t.Errorf("%s: %v", id, err)
+			}
+		})
+	}
+	s.Resume()
+	wg.Wait()
+	for _, i := range []int{0, 149, 151, 299} {
+		if got, err := r.Get(t.Context(), fmt.Sprint(i)); err != nil || string(got.Result) != fmt.Sprint(i) {
+			t.Errorf("%d: %+v, %v", i, got, err)
+		}
+	}
+}
+
 func TestResultURLRefused(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"rediss://h", "sentinel://h", "redis://h?x=1", "rpc://"} {

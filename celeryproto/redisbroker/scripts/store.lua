@@ -1,24 +1,42 @@
--- store: store a task result and tell those who wait for it. A stored SUCCESS is final.
+-- store: store task results and tell those who wait for them. A stored SUCCESS is final.
 --
--- KEYS[1] celery-task-meta-<id>, which is also the channel
--- ARGV[1] the meta   ARGV[2] seconds to live, 0 for no limit
+-- KEYS[1..] celery-task-meta-<id> of each result, which is also the channel
+-- ARGV[1] seconds to live, 0 for no limit   ARGV[2..] the metas
 --
--- Returns 1 when it was stored, 0 when a SUCCESS was already there; nothing is published then, as in Celery.
+-- Returns for each result 1 when it was stored, 0 when a SUCCESS was already there (nothing is published then, as in Celery),
+-- or the text of Redis' error.
 -- A stored value that this script cannot read (another serializer, compressed) is replaced.
-local old = redis.call('GET', KEYS[1])
-if old then
+local function is_final(old)
   if string.find(old, '^{"status": "SUCCESS"[,}]') then -- as Celery writes it, whatever the size
-    return 0
+    return true
   end
   local ok, meta = pcall(cjson.decode, old)
-  if ok and type(meta) == 'table' and meta['status'] == 'SUCCESS' then
+  return ok and type(meta) == 'table' and meta['status'] == 'SUCCESS'
+end
+
+local function store(key, meta)
+  local old = redis.pcall('GET', key)
+  if type(old) == 'table' then
+    return old.err
+  end
+  if old and is_final(old) then
     return 0
   end
+  local stored
+  if ARGV[1] == '0' then
+    stored = redis.pcall('SET', key, meta)
+  else
+    stored = redis.pcall('SET', key, meta, 'EX', ARGV[1])
+  end
+  if stored.err then
+    return stored.err
+  end
+  redis.call('PUBLISH', key, meta)
+  return 1
 end
-if ARGV[2] == '0' then
-  redis.call('SET', KEYS[1], ARGV[1])
-else
-  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+
+local reply = {}
+for i, key in ipairs(KEYS) do
+  reply[i] = store(key, ARGV[i + 1])
 end
-redis.call('PUBLISH', KEYS[1], ARGV[1])
-return 1
+return reply
