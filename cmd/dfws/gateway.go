@@ -91,6 +91,9 @@ func runGateway(ctx context.Context, args []string, env environment) error {
 	if o.printConfig {
 		return options.Print(env.stdout)
 	}
+	if err := writtenZeros(options, o); err != nil {
+		return usageError{err}
+	}
 	if o.Upstream, err = parseUpstream(o.upstream); err != nil {
 		return usageError{err}
 	}
@@ -112,6 +115,27 @@ func runGateway(ctx context.Context, args []string, env environment) error {
 	}
 	err = serveGateway(ctx, o, gw, app.AdminHandler(gw.Ready, metrics.Registry), logger)
 	return errors.Join(err, services.Close())
+}
+
+// writtenZeros gives a zero that an operator has written its meaning, or refuses it: gateway.Config would take it for the default.
+func writtenZeros(options *app.Options, o *gatewayOptions) error {
+	if o.DrainWindow == 0 {
+		o.DrainWindow = gateway.Off // at once
+	}
+	if o.UpstreamHeaderTimeout == 0 {
+		o.UpstreamHeaderTimeout = gateway.Off // no limit
+	}
+	var faults []error
+	options.Set.VisitAll(func(f *flag.Flag) {
+		value, ok := f.Value.(flag.Getter)
+		if !ok || f.Value.String() == f.DefValue {
+			return
+		}
+		if v := value.Get(); v == 0 || v == time.Duration(0) {
+			faults = append(faults, fmt.Errorf("%s: must not be 0", f.Name))
+		}
+	})
+	return errors.Join(faults...)
 }
 
 func parseUpstream(text string) (*url.URL, error) {
