@@ -16,10 +16,10 @@ type NaiveTime struct {
 
 // NaiveTimeOf is what clocks show at t in t's location.
 func NaiveTimeOf(t time.Time) NaiveTime {
-	return NaiveTime{
-		t.Year(), t.Month(), t.Day(),
-		t.Hour(), t.Minute(), t.Second(), t.Nanosecond() / 1000,
-	}
+	n := NaiveTime{Microsecond: t.Nanosecond() / 1000}
+	n.Year, n.Month, n.Day = t.Date()
+	n.Hour, n.Minute, n.Second = t.Clock()
+	return n
 }
 
 // In is the instant at which clocks in loc show n.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 	"reflect"
@@ -32,6 +33,7 @@ type planField struct {
 	typ      reflect.Type
 	required bool
 	text     bool // a text is parsed as a number first
+	scalar   bool // of a kind that convertScalar alone takes care of
 }
 
 // nullable tells whether null may be given for a value of type t.
@@ -134,7 +136,7 @@ func (p *plan) addField(f reflect.StructField, index []int) error {
 	p.byName[name] = len(p.fields)
 	p.fields = append(p.fields, planField{
 		name: name, key: key, index: index, typ: f.Type, text: opts["text"],
-		required: !opts["omitempty"] && f.Type.Kind() != reflect.Pointer,
+		required: !opts["omitempty"] && f.Type.Kind() != reflect.Pointer, scalar: isScalar(f.Type),
 	})
 	return nil
 }
@@ -160,6 +162,16 @@ func numeric(t reflect.Type) bool {
 		t = t.Elem()
 	}
 	return t.Kind() >= reflect.Int && t.Kind() <= reflect.Float64 && t.Kind() != reflect.Uintptr
+}
+
+// isScalar tells whether nothing but the kind of t decides what it takes.
+func isScalar(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Bool, reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float32, reflect.Float64:
+		return t != decimalType && !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+	}
+	return false
 }
 
 // snake turns a Go field name into the name a Python programmer would give: UserName → user_name, HTTPPort → http_port.
