@@ -1,5 +1,6 @@
 // Package worker runs df_websockets signals and plain Celery tasks in Go, beside Python workers on the same Redis.
 //
+//	settings, err := worker.LoadSettings("dfws.json") // from manage.py dfws settings --output dfws.json
 //	w, err := worker.New(worker.Config{Settings: settings, App: "shop"})
 //	worker.HandleSignal(w, worker.Signal[Hello]{Name: "shop.hello", Allow: worker.Everyone, Run: hello})
 //	worker.HandleTask(w, worker.Task[Order, int]{Name: "shop.total", Run: total})

@@ -1,17 +1,15 @@
-// Command demo-worker is a user's worker: a few signals and a task of the demo site, handled in Go.
+// Command demo-worker is a user's worker: four signals and a task of the demo site, handled in Go.
 package main
 
 import (
 	"cmp"
 	"context"
 	"flag"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/worker"
 )
 
@@ -19,59 +17,53 @@ type hello struct {
 	Name string `arg:"name,omitempty"`
 }
 
-type numbers struct {
-	X int `arg:"x"`
-	Y int `arg:"y"`
-}
+type numbers struct{ X, Y int }
 
 func register(w *worker.Worker) {
-	worker.HandleSignal(w, worker.Signal[hello]{Name: "demo.go_hello", Allow: worker.Everyone, Run: answer("Hello %s, says a Go worker")})
-	worker.HandleSignal(w, worker.Signal[hello]{Name: "demo.both", Allow: worker.Everyone, Run: answer("Hello %s, Go heard the call for both")})
-	worker.HandleSignal(w, worker.Signal[hello]{Name: "demo.go_broadcast", Allow: worker.Everyone, Run: tell("%s asked Go to tell everyone")})
-	worker.HandleSignal(w, worker.Signal[hello]{Name: "demo.view_to_go", Run: tell("%s made a Django view call Go")})
-	worker.HandleTask(w, worker.Task[numbers, int]{Name: "demo.add", Run: func(_ context.Context, _ *worker.TaskCall, n numbers) (int, error) {
-		return n.X + n.Y, nil
-	}})
+	worker.HandleSignal(w, worker.Signal[hello]{Name: "demo.go_hello", Allow: worker.Everyone, Run: answer})
+	worker.HandleSignal(w, worker.Signal[hello]{Name: "demo.both", Allow: worker.Everyone, Run: answerToo})
+	worker.HandleSignal(w, worker.Signal[hello]{Name: "demo.go_broadcast", Allow: worker.Everyone, Run: tellAll})
+	worker.HandleSignal(w, worker.Signal[hello]{Name: "demo.view_to_go", Run: tellAllFromView}) // no browser may call it
+	worker.HandleTask(w, worker.Task[numbers, int]{Name: "demo.add", Run: add})
 }
 
-func answer(format string) func(context.Context, *worker.Call, hello) error {
-	return func(ctx context.Context, call *worker.Call, h hello) error {
-		opts := map[string]any{"from": "go", "text": fmt.Sprintf(format, cmp.Or(h.Name, "world"))}
-		return call.Trigger(ctx, "demo.answer", opts, worker.ToWindow)
-	}
+func answer(ctx context.Context, call *worker.Call, h hello) error {
+	opts := map[string]any{"from": "go", "text": "Hello " + cmp.Or(h.Name, "world") + ", says a Go worker"}
+	return call.Trigger(ctx, "demo.answer", opts, worker.ToWindow)
 }
 
-func tell(format string) func(context.Context, *worker.Call, hello) error {
-	return func(ctx context.Context, call *worker.Call, h hello) error {
-		opts := map[string]any{"text": fmt.Sprintf(format, cmp.Or(h.Name, "Somebody"))}
-		return call.Trigger(ctx, "demo.broadcast", opts, worker.ToBroadcast)
-	}
+func answerToo(ctx context.Context, call *worker.Call, h hello) error {
+	opts := map[string]any{"from": "go", "text": "Hello " + cmp.Or(h.Name, "world") + ", Go heard the call for both"}
+	return call.Trigger(ctx, "demo.answer", opts, worker.ToWindow)
 }
 
-// run serves until ctx ends.
-func run(ctx context.Context, path string) error {
-	file, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	settings, err := compat.ParseSettings(file)
-	if err != nil {
-		return err
-	}
-	w, err := worker.New(worker.Config{Settings: settings, App: "demo", Logger: slog.Default()})
-	if err != nil {
-		return err
-	}
-	register(w)
-	return w.Run(ctx)
+func tellAll(ctx context.Context, call *worker.Call, h hello) error {
+	opts := map[string]any{"text": cmp.Or(h.Name, "Somebody") + " asked Go to tell everyone"}
+	return call.Trigger(ctx, "demo.broadcast", opts, worker.ToBroadcast)
 }
+
+func tellAllFromView(ctx context.Context, call *worker.Call, h hello) error {
+	opts := map[string]any{"text": cmp.Or(h.Name, "Somebody") + " made a Django view call Go"}
+	return call.Trigger(ctx, "demo.broadcast", opts, worker.ToBroadcast)
+}
+
+func add(_ context.Context, _ *worker.TaskCall, n numbers) (int, error) { return n.X + n.Y, nil }
 
 func main() {
-	path := flag.String("settings", "dfws.json", "file written by `manage.py dfws settings --output FILE`")
+	file := flag.String("settings", "dfws.json", "file written by `manage.py dfws settings --output FILE`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *path); err != nil {
+	settings, err := worker.LoadSettings(*file)
+	must(err)
+	w, err := worker.New(worker.Config{Settings: settings, App: "demo", Logger: slog.Default()})
+	must(err)
+	register(w)
+	must(w.Run(ctx)) // until Ctrl-C or SIGTERM
+}
+
+func must(err error) {
+	if err != nil {
 		slog.Error("demo-worker", "err", err)
 		os.Exit(1)
 	}

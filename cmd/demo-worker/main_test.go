@@ -1,9 +1,6 @@
 package main
 
 import (
-	"context"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/dfws/dfws/worker"
@@ -39,13 +36,5 @@ func TestHandlers(t *testing.T) {
 	refused := bench.Signal(workertest.Signal{Name: "demo.view_to_go", FromClient: true})
 	if refused.Handlers[0].Refused != worker.RefusedNotAllowed {
 		t.Errorf("a browser called demo.view_to_go: %+v", refused)
-	}
-}
-
-func TestSettingsFile(t *testing.T) {
-	t.Parallel()
-	missing := filepath.Join(t.TempDir(), "none.json")
-	if err := run(context.Background(), missing); !os.IsNotExist(err) {
-		t.Errorf("no settings file: %v", err)
 	}
 }
