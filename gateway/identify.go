@@ -49,6 +49,16 @@ func (id *identity) windowInfo() (*compat.WindowInfo, error) {
 	return id.info, nil
 }
 
+// maxUserAgent bounds the bytes of a User-Agent that a window keeps and each of its tasks carries; browsers' have a few hundred.
+const maxUserAgent = 2048
+
+func bounded(s string, limit int) string {
+	if len(s) > limit {
+		s = strings.Clone(s[:limit]) // the rest is not kept either
+	}
+	return s
+}
+
 // handshake is what a request tells about its window.
 type handshake struct {
 	windowKey  string
@@ -60,7 +70,7 @@ type handshake struct {
 // readHandshake reads the request as df_websockets' consumer sees it: cookies of the first Cookie header, repeated headers
 // joined with a comma, bytes as Latin-1.
 func readHandshake(r *http.Request, site *compat.Site) handshake {
-	h := handshake{userAgent: compat.Latin1(strings.Join(r.Header["User-Agent"], ","))}
+	h := handshake{userAgent: compat.Latin1(bounded(strings.Join(r.Header["User-Agent"], ","), maxUserAgent))}
 	if headers := r.Header["Cookie"]; len(headers) > 0 {
 		cookies := compat.ParseCookies(headers[0])
 		h.csrfCookie = cookies[site.CSRFCookieName]

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"io"
+	"runtime/debug"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -34,6 +35,7 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); retur
 // one that removes it.
 func (w *window) read() {
 	defer w.g.forget(w)
+	defer w.survive()
 	for {
 		kind, r, err := w.ws.NextReader()
 		if err != nil {
@@ -48,6 +50,14 @@ func (w *window) read() {
 			w.readEnded(err)
 			return
 		}
+	}
+}
+
+// survive keeps a mistake of ours in the handling of one window's frame from ending the process, and all windows with it.
+func (w *window) survive() {
+	if fault := recover(); fault != nil {
+		w.g.log.Error("panic while a window was read; it is cut", "window", w.identity.window, "panic", fault, "stack", string(debug.Stack()))
+		w.cut(CloseAbnormal)
 	}
 }
 

@@ -165,7 +165,13 @@ func serveGateway(ctx context.Context, o *gatewayOptions, gw *gateway.Gateway, a
 		if err != nil {
 			return errors.Join(err, listener.Close())
 		}
-		group.Go(func() error { return app.ServeAdmin(behind, adminListener, admin) })
+		group.Go(func() error {
+			err := app.ServeAdmin(behind, adminListener, admin)
+			if err != nil {
+				logger.Error("the admin address is lost; the gateway goes on without probes and metrics", "err", err)
+			}
+			return err
+		})
 		logger.Info("admin address", "addr", adminListener.Addr().String())
 	}
 	group.Go(func() error { return o.Services.Run(behind) })

@@ -45,6 +45,7 @@ type environment struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	env := environment{stdout: os.Stdout, stderr: os.Stderr, lookupEnv: os.LookupEnv}
 	err := run(ctx, os.Args[1:], env)
 	stop()
