@@ -122,7 +122,7 @@ func TestEncodeOptsRefuses(t *testing.T) {
 		part string
 	}{
 		{celeryproto.Raw(`{"a"`), "json"},
-		{map[string]any{"a": time.Second}, "durations"},
+		{map[string]any{"a": time.Second}, "a: time.Duration: no duration"},
 		{map[string]any{"a": make(chan int)}, "chan"},
 		{celeryproto.Raw(`{"__type__":"unknown","__value__":1}`), "unknown"},
 		{celeryproto.Raw(`{"a":{"__type__":"bytes","__value__":"x"}}`), "bytes"},
