@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/vmihailenco/msgpack/v5"
 
+	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/integration/harness"
 	"github.com/dfws/dfws/worker"
 )
@@ -63,19 +64,15 @@ func TestJunkInLayer(t *testing.T) {
 	}
 }
 
-// gatewayChannel finds the one channel that the gateway has in some group.
+// gatewayChannel finds the channel that the gateway has in the group of all windows.
 func gatewayChannel(t *testing.T, ctx context.Context, layer *redis.Client) string {
 	t.Helper()
-	groups := must1(layer.Keys(ctx, "asgi:group:*").Result())(t)
-	for _, group := range groups {
-		for _, channel := range must1(layer.ZRange(ctx, group, 0, -1).Result())(t) {
-			if strings.HasPrefix(channel, "specific.") {
-				return channel
-			}
-		}
+	group := "asgi:group:" + compat.GroupName(compat.BroadcastTopic)
+	channels := must1(layer.ZRange(ctx, group, 0, -1).Result())(t)
+	if len(channels) != 1 {
+		t.Fatalf("%s has the members %q, want the gateway's one", group, channels)
 	}
-	t.Fatalf("no channel of the gateway in %d groups", len(groups))
-	return ""
+	return channels[0]
 }
 
 func mustPack(t *testing.T, v any) []byte {
