@@ -62,9 +62,13 @@ local function python_tail(raw)
   if string.sub(raw, 1, 10) ~= '{"body": "' then
     return nil
   end
-  local exchange, routing_key, tag = string.match(string.sub(raw, -400),
-    '"delivery_info": {"exchange": ("[^"\\]*"), "routing_key": ("[^"\\]*")[^{}]*}, "priority": %d+, '
-    .. '"body_encoding": "[%w%-]+", "delivery_tag": "([%w%-]+)"}}$')
+  local at = string.find(raw, '"delivery_info": {"exchange": "', math.max(#raw - 400, 1), true)
+  if not at then
+    return nil
+  end
+  local exchange, routing_key, tag = string.match(raw, -- from there on only: a search tries each place
+    '^"delivery_info": {"exchange": ("[^"\\]*"), "routing_key": ("[^"\\]*")[^{}]*}, "priority": %d+, '
+    .. '"body_encoding": "[%w%-]+", "delivery_tag": "([%w%-]+)"}}$', at)
   return tag, exchange, routing_key
 end
 
