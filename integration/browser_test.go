@@ -162,10 +162,13 @@ func TestReadme(t *testing.T) {
 		t.Errorf("any_view answers %d", resp.Status)
 	}
 
-	// "Testing signals" and "JavaScript signals" share a signal, which only servers may trigger; the second handler writes into the page.
-	resp := must1(stranger.Get(ctx, "/trigger/?signal=html.text&to=broadcast&kwargs="+`{"selector":"%23obj","content":"hello"}`))(t)
-	if resp.Status != http.StatusOK {
-		t.Errorf("trigger answers %d", resp.Status)
-	}
-	must(t, tab.Wait(soon(t, ctx), `document.getElementById("obj").textContent === "hello"`))
+	// "Testing signals" and "JavaScript signals" have handlers of one signal, which only servers may trigger: one refuses the argument,
+	// the other writes into the page.
+	must1(tab.Text(`fetch("/trigger/?signal=test.signal&to=server&kwargs=" + encodeURIComponent('{"word":"hi"}'), {headers: {"X-Requested-With": "XMLHttpRequest"}}) && 1`))(t)
+	must(t, tab.Wait(soon(t, ctx), `document.querySelector("#obj span")?.textContent === "hi"`))
+
+	// "You can even open a shell".
+	shell := `import df_websockets.tasks as t; t.trigger(None, "myproject.first_signal", to=[t.BROADCAST], content="hello from a shell")`
+	must1(site.Manage(ctx, "shell", "-c", shell))(t)
+	must(t, tab.Wait(soon(t, ctx), received(1, `{"content":"hello from a shell"}`)))
 }
