@@ -16,6 +16,8 @@ var ErrStuck = errors.New("worker: handlers still run after the stop timeouts")
 type consumer interface {
 	// run takes messages until fetch ends, then waits until all were settled or given back. nil is a clean end.
 	run(fetch context.Context, handle func(received)) error
+	// takingEnded is closed when handle is called no more and what was taken without it is back.
+	takingEnded() <-chan struct{}
 	// giveBack puts jobs back to the head of their queues, the oldest to be consumed first.
 	giveBack(ctx context.Context, jobs []*job) error
 	// giveBackAll does so with everything that is not settled.
@@ -56,6 +58,9 @@ func newEngine(cfg Config, h *handlers, exec *executor, settle *settler) *engine
 	e.schedule = newSchedule(e.observer.waiting)
 	return e
 }
+
+// takingTimeout bounds the wait for a take that is under way when the worker stops; after it only the order may suffer.
+const takingTimeout = time.Second
 
 // phases are the contexts that end one after the other when the worker stops.
 type phases struct {
@@ -100,6 +105,7 @@ func (e *engine) run(ctx context.Context, c consumer) error {
 		consumedC <- nil
 		p.stopFetch(failure)
 	}
+	within(takingTimeout, c.takingEnded()) // what was taken last goes back first, so that the oldest is consumed next
 	if err := c.giveBack(p.settle, e.unbegun()); err != nil {
 		e.log.Warn("tasks not given back yet", "err", err)
 	}

@@ -90,6 +90,12 @@ func (b *fakeBroker) run(fetch context.Context, handle func(received)) error {
 	}
 }
 
+func (b *fakeBroker) takingEnded() <-chan struct{} {
+	ended := make(chan struct{})
+	close(ended)
+	return ended
+}
+
 func (b *fakeBroker) giveBack(_ context.Context, jobs []*job) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

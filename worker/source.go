@@ -70,6 +70,9 @@ func (s *redisSource) restoreLate(ctx context.Context, d *redisbroker.Delivery) 
 	}
 }
 
+// takingEnded implements consumer.
+func (s *redisSource) takingEnded() <-chan struct{} { return s.consumer.TakingEnded() }
+
 // giveBack implements consumer.
 func (s *redisSource) giveBack(ctx context.Context, jobs []*job) error {
 	deliveries := make([]*redisbroker.Delivery, 0, len(jobs))

@@ -74,6 +74,7 @@ type Consumer struct {
 	delayed delayQueue
 	running atomic.Bool
 
+	tookC chan struct{} // closed by Run when taking has ended
 	wakeC chan struct{} // anybody sends, the take loop receives; capacity 1: the loop looks at everything when it wakes
 
 	mu       sync.Mutex
@@ -95,7 +96,7 @@ func (b *Broker) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	}
 	cfg = cfg.withDefaults()
 	c := &Consumer{
-		b: b, cfg: cfg, id: uuid.NewString(), wakeC: make(chan struct{}, 1),
+		b: b, cfg: cfg, id: uuid.NewString(), wakeC: make(chan struct{}, 1), tookC: make(chan struct{}),
 		held: make(map[*Delivery]struct{}), prefetch: cfg.Prefetch, cycle: cfg.Queues,
 	}
 	if b.opts.QueueOrderStrategy == OrderSorted {
@@ -142,6 +143,7 @@ func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
 	idle := c.newIdleWait()
 	idle.start(ctx, &wg)
 	c.takeLoop(ctx, idle, handle)
+	close(c.tookC)
 	err := idle.stop()
 	wg.Wait()
 	err = errors.Join(err, c.stop(ctx))
@@ -149,6 +151,10 @@ func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
 	settling.Wait()
 	return err
 }
+
+// TakingEnded is closed when Run takes nothing more and what it took without giving it to handle is back in its queues. Who gives
+// deliveries back after that, by Restore, keeps their order: they are older.
+func (c *Consumer) TakingEnded() <-chan struct{} { return c.tookC }
 
 func (c *Consumer) takeLoop(ctx context.Context, idle *idleWait, handle func(*Delivery)) {
 	var pause backoff
@@ -264,7 +270,10 @@ func (c *Consumer) stop(ctx context.Context) error {
 	if n := c.Held(); n > 0 {
 		return errors.Join(err, fmt.Errorf("redisbroker: consumer: %d deliveries stay unacked until their visibility timeout", n))
 	}
-	return errors.Join(err, opError("take record", c.b.client.Del(ctx, c.b.keys.take(c.id)).Err()))
+	if fault := c.b.client.Del(ctx, c.b.keys.take(c.id)).Err(); fault != nil { // it expires by itself
+		c.b.logger.Debug("redisbroker: take record not deleted", "err", fault)
+	}
+	return err
 }
 
 // snapshot lists what is held, in the order taken.
