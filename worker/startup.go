@@ -10,9 +10,9 @@ import (
 	"github.com/dfws/dfws/compat/dispatch"
 )
 
-// announceEvery is how often the worker looks whether its registry entry is still there: a Redis that lost its data has
-// lost it too.
-const announceEvery = 30 * time.Second
+// announceEvery is how often the worker looks, in its copy of the registry, whether its entry is still there: a Redis that
+// lost its data has lost it too, and until it is back the worker's signals are unknown everywhere.
+const announceEvery = time.Second
 
 // registry is what the worker needs of dispatch.Registry and dispatch.Store.
 type registry interface {
