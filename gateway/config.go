@@ -51,7 +51,7 @@ const (
 	DefaultUpstreamIdleConns = 128
 )
 
-// Off, as the value of a limit or a duration that has a default, switches it off.
+// Off as the value of a limit or a duration that has a default switches it off.
 const Off = -1
 
 // Config is what a Gateway needs to know. Zero values mean the defaults.

@@ -265,7 +265,7 @@ func TestPlanFaults(t *testing.T) {
 		}](),
 		"unexported": reflect.TypeFor[struct {
 			a int `arg:"a"`
-		}](), //nolint:unused // that is the fault
+		}](),
 	} {
 		if _, err := planFor(typ); err == nil {
 			t.Errorf("%s: no error", name)

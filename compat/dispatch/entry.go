@@ -21,9 +21,10 @@ const (
 	// publisherGoPrefix starts the publisher of each Go application.
 	publisherGoPrefix = "go:"
 
-	// LanguagePython and LanguageGo are the values of Entry.Language.
+	// LanguagePython is Entry.Language of the site's Python.
 	LanguagePython = "python"
-	LanguageGo     = "go"
+	// LanguageGo is Entry.Language of Go applications.
+	LanguageGo = "go"
 
 	// AllowServerSide is the value of Handler.Allow that refuses every browser.
 	AllowServerSide = "server_side"

@@ -212,7 +212,7 @@ func (p *Process) WaitLog(ctx context.Context, offset int64, text string) error 
 func (p *Process) exited() error {
 	select {
 	case <-p.exitC:
-		return fmt.Errorf("%w: %s: %v", ErrExited, p.Name, p.exitErr)
+		return errors.Join(fmt.Errorf("%w: %s", ErrExited, p.Name), p.exitErr)
 	default:
 		return nil
 	}

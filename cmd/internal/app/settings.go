@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 
@@ -21,7 +20,7 @@ func LoadSettings(file, section string, logger *slog.Logger) (*compat.Settings, 
 	}
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
 		logger.Warn("the settings file can be read by other users, and it holds the passwords of Redis", "file", file,
-			"mode", fs.FileMode(info.Mode().Perm()).String(), "wanted", "-rw-------")
+			"mode", info.Mode().Perm().String(), "wanted", "-rw-------")
 	}
 	settings, err := compat.ParseSettings(data)
 	if err != nil {
