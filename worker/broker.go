@@ -12,8 +12,9 @@ import (
 type delivery interface {
 	// ack takes it out of unacked.
 	ack(ctx context.Context) error
-	// requeue puts envelope at the end of its queue in its place, after a wait during which it stays ours.
-	requeue(ctx context.Context, envelope []byte, wait time.Duration) error
+	// requeue puts envelope at the end of its queue in its place, after a wait during which it stays ours. Then this worker
+	// leaves the queue to others for the time of rest.
+	requeue(ctx context.Context, envelope []byte, wait, rest time.Duration) error
 	// move puts envelope at the end of another queue in its place.
 	move(ctx context.Context, queue string, priority int, envelope []byte) error
 	// deadLetter puts it into the dead letters of its queue.

@@ -22,7 +22,9 @@
 // What a handler triggers is in Redis when Trigger returns: tasks at least once, frames to browsers at most once.
 //
 // A task without handler goes back to the end of its queue with the header dfws_hops, after 100 ms at first and twice as
-// long each time, for a worker that has one; or at once to Config.UnknownQueue. After Config.MaxHops it goes to the dead
+// long each time, for a worker that has one; or at once to Config.UnknownQueue. From its second return on the worker then
+// leaves that queue alone, for 250 ms and twice as long each time up to 2 s, so that the others are not forestalled: its own
+// tasks there are late by that much, other queues go on, and it has the queue at least half of the time. After Config.MaxHops it goes to the dead
 // letters, and whoever waits for its result gets NotRegistered. So does a message that cannot be decoded, at once
 // (DecodeError), one of this worker's own tasks in a serializer or compression that Go does not read (ContentDisallowed;
 // other tasks in one go back to their queue), and a task with callbacks, errbacks, a chain or a chord (NotImplementedError):

@@ -154,8 +154,8 @@ func TestHops(t *testing.T) {
 	task := mustTask(t, "no.such.task", []any{1}, nil)
 	for hop, wait := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 300 * time.Millisecond} {
 		d := r.settled(task)
-		if d.ended != "requeue" || d.wait != wait {
-			t.Fatalf("hop %d: %s after %s", hop, d.ended, d.wait)
+		if d.ended != "requeue" || d.wait != wait || (d.rest > 0) != (hop > 0) {
+			t.Fatalf("hop %d: %s after %s, rest %s", hop, d.ended, d.wait, d.rest)
 		}
 		task = again(t, d)
 	}

@@ -24,6 +24,7 @@ type fakeDelivery struct {
 	ended    string     // "ack", "requeue", "move", "dead"
 	envelope []byte
 	wait     time.Duration
+	rest     time.Duration
 	to       string
 	reason   string
 	parked   bool
@@ -49,8 +50,8 @@ func (d *fakeDelivery) end(how string, set func()) error {
 
 func (d *fakeDelivery) ack(context.Context) error { return d.end("ack", func() {}) }
 
-func (d *fakeDelivery) requeue(_ context.Context, envelope []byte, wait time.Duration) error {
-	return d.end("requeue", func() { d.envelope, d.wait = envelope, wait })
+func (d *fakeDelivery) requeue(_ context.Context, envelope []byte, wait, rest time.Duration) error {
+	return d.end("requeue", func() { d.envelope, d.wait, d.rest = envelope, wait, rest })
 }
 
 func (d *fakeDelivery) move(_ context.Context, queue string, _ int, envelope []byte) error {

@@ -81,7 +81,7 @@ func (s *settler) unhandled(ctx context.Context, j *job, framed bool, cause erro
 	} else {
 		wait := s.cfg.hopDelay(j.hops)
 		log.DebugContext(ctx, "no handler, sent back", "hops", j.hops+1, "wait", wait)
-		if !s.insist(ctx, j, "requeue", func(ctx context.Context) error { return j.requeue(ctx, envelope, wait) }) {
+		if !s.insist(ctx, j, "requeue", func(ctx context.Context) error { return j.requeue(ctx, envelope, wait, hopRest(j.hops)) }) {
 			outcome = Abandoned
 		}
 	}

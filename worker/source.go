@@ -126,8 +126,8 @@ func (d *redisDelivery) ended(err error) error {
 
 func (d *redisDelivery) ack(ctx context.Context) error { return d.ended(d.Ack(ctx)) }
 
-func (d *redisDelivery) requeue(ctx context.Context, envelope []byte, wait time.Duration) error {
-	return d.ended(d.Requeue(ctx, envelope, wait))
+func (d *redisDelivery) requeue(ctx context.Context, envelope []byte, wait, rest time.Duration) error {
+	return d.ended(d.Requeue(ctx, envelope, redisbroker.RequeueOptions{Delay: wait, Rest: rest}))
 }
 
 func (d *redisDelivery) deadLetter(ctx context.Context, reason string) error {

@@ -72,6 +72,7 @@ type Consumer struct {
 	id      string
 	settler *settler
 	delayed delayQueue
+	rests   rests
 	running atomic.Bool
 
 	tookC chan struct{} // closed by Run when taking has ended
@@ -84,9 +85,10 @@ type Consumer struct {
 
 	// Only the take loop uses these.
 	cycle   []string
-	take    int64 // number of the current take
-	taken   int64 // deliveries so far
-	unclear bool  // the reply to the current take was lost
+	take    int64    // number of the current take
+	taken   int64    // deliveries so far
+	unclear bool     // the reply to the current take was lost
+	taking  []string // cycle of the current take
 }
 
 // NewConsumer checks the configuration and prepares a consumer.
@@ -228,6 +230,15 @@ func (c *Consumer) finish(d *Delivery, op *operation, err error) {
 	if errors.Is(err, ErrLost) && !d.lost.Swap(true) {
 		c.b.obs.lost(d.Queue)
 		c.b.logger.Warn("redisbroker: delivery lost, its task may run twice", "queue", d.Queue, "delivery_tag", d.Tag)
+	}
+	if op.resting {
+		op.resting = false
+		after := op.rest
+		if err != nil {
+			after = 0
+		}
+		c.rests.pushed(d.Queue, after, time.Now())
+		c.wake() // to wait for the end of the rest
 	}
 	if op.outcome == "" { // refreshed or parked: still held
 		return

@@ -106,7 +106,7 @@ func TestRequeueWithDelay(t *testing.T) {
 	d := consumer.next(t)
 	const delay = 1500 * time.Millisecond // longer than the visibility timeout: it is refreshed
 	start := time.Now()
-	if err := d.Requeue(t.Context(), envelope("q", 100, 6), delay); err != nil {
+	if err := d.Requeue(t.Context(), envelope("q", 100, 6), redisbroker.RequeueOptions{Delay: delay}); err != nil {
 		t.Fatal(err)
 	}
 	if second := consumer.next(t); body(second) != "2" { // the waiting one does not count as held
@@ -124,7 +124,7 @@ func TestRequeueWithDelay(t *testing.T) {
 	if took := time.Since(start); took < delay || body(again) != "100" {
 		t.Errorf("%s after %v", body(again), took)
 	}
-	if err := again.Requeue(t.Context(), nil, time.Hour); err != nil {
+	if err := again.Requeue(t.Context(), nil, redisbroker.RequeueOptions{Delay: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	consumer.mustStop(t) // does not wait an hour
@@ -500,7 +500,7 @@ func TestStopDoesNotWaitForDelay(t *testing.T) {
 	mustPublish(t, b, "q", 1, 2)
 	consumer := mustConsume(t, b, redisbroker.ConsumerConfig{Queues: []string{"q"}, Prefetch: 2, DrainTimeout: time.Hour})
 	before, during := consumer.next(t), consumer.next(t)
-	if err := before.Requeue(t.Context(), nil, time.Hour); err != nil {
+	if err := before.Requeue(t.Context(), nil, redisbroker.RequeueOptions{Delay: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	stoppedC := make(chan error, 1)
@@ -508,7 +508,7 @@ func TestStopDoesNotWaitForDelay(t *testing.T) {
 	wg.Go(func() { stoppedC <- consumer.stop() })
 	defer wg.Wait()
 	eventually(t, "the first went back", func() bool { return len(listOf(t, c, prefix+"q")) == 1 })
-	if err := during.Requeue(t.Context(), nil, time.Hour); err != nil {
+	if err := during.Requeue(t.Context(), nil, redisbroker.RequeueOptions{Delay: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-stoppedC; err != nil {

@@ -56,23 +56,33 @@ func (d *Delivery) Ack(ctx context.Context) error {
 // Reject ends the delivery: with requeue it goes to the end of its queue, marked as redelivered; without, it is dropped.
 func (d *Delivery) Reject(ctx context.Context, requeue bool) error {
 	if requeue {
-		return d.Requeue(ctx, nil, 0)
+		return d.Requeue(ctx, nil, RequeueOptions{})
 	}
 	return d.settle(ctx, operation{kind: opAck, outcome: OutcomeRejected})
 }
 
+// RequeueOptions of Delivery.Requeue. The zero value: at once, and the consumer may take it again.
+type RequeueOptions struct {
+	// Delay is the time until it goes back. Requeue returns at once and the delivery stays in the unacked set, refreshed,
+	// until then; up to MaxDelayed such deliveries do not count as held. A consumer that stops does not wait for the delay.
+	Delay time.Duration
+	// Rest is how long, from the moment it goes back, this consumer leaves the queue with all its priorities alone, so that
+	// others get it first. What else is in the queue is late by that much; other queues go on. At most 2 s: requeues during a
+	// rest make it longer, up to 2 s altogether, and after it the consumer has the queue for as long again before another
+	// begins; a requeue meanwhile has none.
+	Rest time.Duration
+}
+
 // Requeue puts newEnvelope at the end of the delivery's queue in its place, in one atomic step. nil stands for the
 // delivery's own envelope, marked as redelivered.
-//
-// With a delay Requeue returns at once and the delivery stays in the unacked set, refreshed, until then; up to MaxDelayed
-// such deliveries do not count as held. A consumer that stops does not wait for the delay.
-func (d *Delivery) Requeue(ctx context.Context, newEnvelope []byte, delay time.Duration) error {
+func (d *Delivery) Requeue(ctx context.Context, newEnvelope []byte, opts RequeueOptions) error {
 	if newEnvelope == nil {
 		newEnvelope = redelivered(d.back)
 	}
 	op := operation{kind: opLeft, outcome: OutcomeRequeued, keys: []string{d.queueKey(newEnvelope)}, value: newEnvelope}
-	if delay > 0 {
-		return d.c.delay(d, op, time.Now().Add(delay))
+	op.rest = opts.Rest
+	if opts.Delay > 0 {
+		return d.c.delay(d, op, time.Now().Add(opts.Delay))
 	}
 	return d.settle(ctx, op)
 }

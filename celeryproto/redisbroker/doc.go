@@ -25,6 +25,7 @@
 //   - The reply of a take or settle that gets lost with its connection is asked for again; nothing is stranded until the
 //     visibility timeout, nothing is done twice.
 //   - A consumer holds at most Prefetch deliveries, beside up to MaxDelayed that only wait for Requeue's delay.
+//   - A delivery requeued with a rest is left to others: until the rest is over the consumer takes nothing from that queue.
 //   - Queues are served in kombu's order: strict priority steps, within a step by queue_order_strategy.
 //   - What is no envelope is delivered once, with DecodeErr; it is held in a set of our own, because in kombu's set it would stop
 //     the restore of Python workers. Missing delivery tags and delivery infos are generated.
@@ -44,6 +45,12 @@
 // for a second at a time: a move that changes nothing and holds nothing, but returns at once when a message arrives. Then
 // take.lua runs. This costs one command per list and second, and the delay between publishing and delivery is two round
 // trips. Lists beyond the 64th are looked at every second. Nothing waits while the consumer is busy or full.
+//
+// Redis serves the clients blocked on a list in the order in which they blocked. A Python worker blocked in BRPOP therefore
+// gets a message whether or not one of our moves is served before it. But when several messages come at once it gets the first
+// only, and take.lua has the others before its next BRPOP. So a consumer that gives back what it cannot use would take it
+// again and again: with RequeueOptions.Rest it neither takes from the queue nor waits on it for a while. The rest is that of
+// one consumer; others that share the queue go on.
 //
 // # Keys
 //

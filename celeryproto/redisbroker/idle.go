@@ -22,10 +22,17 @@ const (
 // A script cannot block, and a blocking pop would have the message in this process' memory only. So one goroutine per list,
 // each on a connection of its own, waits with BLMOVE list list RIGHT RIGHT: a move that changes nothing and holds nothing.
 // It returns at once when a message arrives, and the take script is run. The waiters only wait while the consumer is idle.
+//
+// While a queue rests no wait on its lists begins: it would return at once, again and again, where a message is left. One
+// that is under way when the rest begins does no harm: Redis serves the clients blocked on a list in the order in which they
+// blocked, and all in one go as long as the list has elements, so the move hands on to a Python worker behind it in BRPOP
+// before this process can take anything.
 type idleWait struct {
 	b      *Broker
 	client *redis.Client
 	lists  []string
+	queues []string // list i is of queue i % len(queues)
+	rests  *rests
 	wake   func()
 
 	mu   sync.Mutex
@@ -37,15 +44,15 @@ type idleWait struct {
 func (c *Consumer) newIdleWait() *idleWait {
 	lists := c.b.keys.takeOrder(c.cfg.Queues)
 	lists = lists[:min(len(lists), maxWaiters)]
-	w := &idleWait{b: c.b, client: c.b.waitClient(len(lists)), lists: lists, wake: c.wake}
+	w := &idleWait{b: c.b, client: c.b.waitClient(len(lists)), lists: lists, queues: c.cfg.Queues, rests: &c.rests, wake: c.wake}
 	w.cond.L = &w.mu
 	return w
 }
 
 // start starts the waiters; they end after stop.
 func (w *idleWait) start(ctx context.Context, wg *sync.WaitGroup) {
-	for _, list := range w.lists {
-		wg.Go(func() { w.watch(ctx, list) })
+	for i, list := range w.lists {
+		wg.Go(func() { w.watch(ctx, w.queues[i%len(w.queues)], list) })
 	}
 }
 
@@ -58,11 +65,11 @@ func (w *idleWait) stop() error {
 	return opError("close", w.client.Close())
 }
 
-// wait returns when a message may be there: a list has one, anybody woke the consumer, or blockTime has passed.
+// wait returns when a message may be there: a list has one, anybody woke the consumer, a rest is over, or blockTime has passed.
 func (w *idleWait) wait(ctx context.Context, wakeC <-chan struct{}) {
 	w.setIdle(true)
 	defer w.setIdle(false)
-	timer := time.NewTimer(blockTime)
+	timer := time.NewTimer(w.rests.next(time.Now(), blockTime))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -80,20 +87,21 @@ func (w *idleWait) setIdle(idle bool) {
 	w.mu.Unlock()
 }
 
-// awaitIdle reports false after stop.
-func (w *idleWait) awaitIdle() bool {
+// awaitIdle returns when the consumer is idle and queue does not rest. At the end of a rest the consumer looks at the queue
+// and becomes idle anew, which wakes this. It reports false after stop.
+func (w *idleWait) awaitIdle(queue string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for !w.idle && !w.done {
+	for !w.done && (!w.idle || w.rests.resting(queue, time.Now())) {
 		w.cond.Wait()
 	}
 	return !w.done
 }
 
-// watch waits for messages in one list.
-func (w *idleWait) watch(ctx context.Context, list string) {
+// watch waits for messages in one list of queue.
+func (w *idleWait) watch(ctx context.Context, queue, list string) {
 	var pause backoff
-	for w.awaitIdle() {
+	for w.awaitIdle(queue) {
 		err := w.client.BLMove(context.WithoutCancel(ctx), list, list, "RIGHT", "RIGHT", blockTime).Err()
 		switch {
 		case err == nil:

@@ -30,7 +30,9 @@ type operation struct {
 	d       *Delivery
 	keys    []string // lists to push to
 	value   []byte
-	outcome Outcome // of the delivery; "" when it stays held
+	outcome Outcome       // of the delivery; "" when it stays held
+	rest    time.Duration // of the queue from the push on
+	resting bool          // the consumer's rests were told of the push
 
 	ctx     context.Context // of the caller: no attempt after its end
 	unclear bool            // an attempt got no answer and may have been obeyed
@@ -51,6 +53,9 @@ func newSettler(b *Broker, finish func(*Delivery, *operation, error)) *settler {
 
 // submit queues an operation; its done function will be called, unless submit returns an error.
 func (s *settler) submit(ctx context.Context, op *operation) error {
+	if op.rest > 0 {
+		op.resting = op.d.c.rests.begin(op.d.Queue, time.Now())
+	}
 	err := ErrClosed
 	select {
 	case <-s.doneC: // first, since the select below chooses at random

@@ -13,14 +13,18 @@ import (
 const takenFields = 5
 
 // takeBatch takes up to n messages. After an error whose reply was lost, the next call repeats the same take, whose number
-// lets Redis give the same messages again instead of others: none is stranded in the unacked set.
+// lets Redis give the same messages again instead of others: none is stranded in the unacked set. Queues that rest are left
+// out; a take that is repeated names the queues it named before, since the reply refers to them.
 func (c *Consumer) takeBatch(ctx context.Context, n int) ([]*Delivery, error) {
+	start := time.Now()
 	if !c.unclear {
+		if c.taking = c.rests.awake(c.cycle, start); len(c.taking) == 0 {
+			return nil, nil
+		}
 		c.take++
 	}
-	start := time.Now()
 	k := &c.b.keys
-	order := k.takeOrder(c.cycle)
+	order := k.takeOrder(c.taking)
 	keys := append([]string{k.unacked, k.index, k.held(), k.heldIndex(), k.take(c.id)}, order...)
 	rotate := 0
 	if c.b.opts.QueueOrderStrategy == OrderRoundRobin {
@@ -29,7 +33,7 @@ func (c *Consumer) takeBatch(ctx context.Context, n int) ([]*Delivery, error) {
 	ttl := max(int(c.b.opts.VisibilityTimeout/time.Second), 1)
 	prefix := c.id + "-" + strconv.FormatInt(c.take, 10) + "-"
 	args := []any{n, c.take, ttl, rotate, prefix}
-	for _, queue := range c.cycle {
+	for _, queue := range c.taking {
 		args = append(args, celeryproto.AppendString(nil, queue))
 	}
 	// Never cut off in flight; the socket timeout bounds it.
@@ -51,7 +55,7 @@ func (c *Consumer) takeBatch(ctx context.Context, n int) ([]*Delivery, error) {
 }
 
 func (c *Consumer) deliveries(ctx context.Context, reply []any, order []string) ([]*Delivery, error) {
-	cycle := c.cycle
+	cycle := c.taking
 	deliveries := make([]*Delivery, 0, len(reply)/takenFields)
 	for ; len(reply) > 0; reply = reply[takenFields:] {
 		key, ok1 := reply[0].(int64)
