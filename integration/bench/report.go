@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"text/tabwriter"
 )
@@ -50,7 +51,7 @@ func report(w io.Writer, theirs, ours []*result) error {
 		return slices.MaxFunc(results, func(x, y *result) int { return int(1e6 * (x.generatorShare - y.generatorShare)) }).generatorShare
 	}
 	_, err := fmt.Fprintf(w, "\nThe load generator used at most %.0f %% of a core against daphne, %.0f %% against the gateway. "+
-		"Where that is near 100 %% the figure is a lower bound.\n", 100*share(theirs), 100*share(ours))
+		"All share %d cores: where that is near half of them the figure is a lower bound.\n", 100*share(theirs), 100*share(ours), runtime.NumCPU())
 	return err
 }
 
