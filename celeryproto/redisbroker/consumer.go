@@ -20,19 +20,22 @@ type ConsumerConfig struct {
 	Queues []string
 	// Prefetch is the most deliveries held at a time; at least 1. Celery: concurrency × worker_prefetch_multiplier.
 	Prefetch int
-	// MaxBatch is the most messages taken in one round trip; 256 when 0.
+	// MaxBatch is the most messages taken in one round trip; 256 when 0, at most 1,000.
 	MaxBatch int
 	// MaxDelayed is how many deliveries waiting for Requeue's delay do not count as held; 1,000 when 0, none when negative.
 	MaxDelayed int
 	// DrainTimeout is how long Run waits, after its context has ended, for deliveries to be settled before it restores
 	// them; 0: not at all.
 	DrainTimeout time.Duration
+	// Results is where Delivery.Complete stores; nil: it stores nothing.
+	Results *Results
 	// SkipRestore switches the restore of other workers' overdue deliveries off.
 	SkipRestore bool
 }
 
 const (
 	defaultTakeBatch  = 256
+	maxTakeBatch      = 1000 // what the script can hand to one command
 	defaultMaxDelayed = 1000
 	// stopTimeout bounds what Run does with Redis at the end.
 	stopTimeout = 5 * time.Second
@@ -59,8 +62,11 @@ func (c ConsumerConfig) validate() error {
 	if c.Prefetch < 1 {
 		errs = append(errs, errors.New("redisbroker: Prefetch: must be at least 1"))
 	}
-	if c.MaxBatch < 0 || c.DrainTimeout < 0 {
-		errs = append(errs, errors.New("redisbroker: MaxBatch, DrainTimeout: must not be negative"))
+	if c.MaxBatch < 0 || c.MaxBatch > maxTakeBatch {
+		errs = append(errs, fmt.Errorf("redisbroker: MaxBatch: must be 0 to %d", maxTakeBatch))
+	}
+	if c.DrainTimeout < 0 {
+		errs = append(errs, errors.New("redisbroker: DrainTimeout: must not be negative"))
 	}
 	return errors.Join(errs...)
 }
@@ -74,6 +80,8 @@ type Consumer struct {
 	delayed delayQueue
 	rests   rests
 	running atomic.Bool
+
+	sharesResults bool // cfg.Results is in the same database
 
 	tookC chan struct{} // closed by Run when taking has ended
 	wakeC chan struct{} // anybody sends, the take loop receives; capacity 1: the loop looks at everything when it wakes
@@ -104,6 +112,7 @@ func (b *Broker) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	if b.opts.QueueOrderStrategy == OrderSorted {
 		slices.Sort(c.cycle)
 	}
+	c.sharesResults = cfg.Results != nil && sameDatabase(b.client.Options(), cfg.Results.client.Options())
 	c.settler = newSettler(b, c.finish)
 	c.delayed.init()
 	return c, nil

@@ -215,7 +215,7 @@ func (b *Broker) settleForeign(ctx context.Context, held bool, batch []*overdue)
 	var args []any
 	for _, o := range batch {
 		score := strconv.FormatFloat(o.score, 'f', -1, 64)
-		args = append(args, o.op.kind, inHeld, o.tag, score, "", len(keys)-3, len(o.op.keys), o.op.value)
+		args = append(args, o.op.kind, inHeld, o.tag, score, "", len(keys)-3, len(o.op.keys), o.op.value, 0)
 		keys = append(keys, o.op.keys...)
 	}
 	replies, err := settleScript.Run(ctx, b.client, keys, args...).Slice()

@@ -68,12 +68,14 @@ type Results struct {
 	subs   map[string]*subscription // by channel, which is the key
 }
 
+// storing is a result on its way to Redis.
 type storing struct {
-	ctx     context.Context
-	key     string
-	meta    []byte
-	status  string
-	resultC chan error // capacity 1
+	ctx    context.Context // of the caller: no attempt after its end
+	key    string
+	meta   []byte
+	status string
+	ttl    int         // seconds, 0 for no limit
+	done   func(error) // called once by runStore, or by Close; must not block
 }
 
 // OpenResults checks the options and prepares a result backend. It does not connect. Close stops its goroutines.
@@ -143,14 +145,47 @@ func (r *Results) Close() error {
 //
 // Results in another serializer, or compressed (result_compression of Celery 5.7), are not recognized as final.
 func (r *Results) Store(ctx context.Context, m *celeryproto.ResultMeta) error {
+	s, err := r.storing(ctx, m)
+	if err != nil {
+		return err
+	}
+	resultC := make(chan error, 1) // runStore must not wait for a caller that gave up
+	s.done = func(err error) { resultC <- err }
+	if err := r.submit(s); err != nil {
+		return err
+	}
+	select {
+	case err := <-resultC:
+		return err
+	case <-r.stopC:
+		return ErrClosed
+	case <-ctx.Done():
+		return opError("store result", context.Cause(ctx))
+	}
+}
+
+// storing encodes a result.
+func (r *Results) storing(ctx context.Context, m *celeryproto.ResultMeta) (*storing, error) {
 	if m.TaskID == "" {
-		return errors.New("redisbroker: store result: no task id")
+		return nil, errors.New("redisbroker: store result: no task id")
 	}
 	meta, err := m.Append(nil)
 	if err != nil {
-		return fmt.Errorf("redisbroker: store result: %w", err)
+		return nil, fmt.Errorf("redisbroker: store result: %w", err)
 	}
-	s := &storing{ctx: ctx, key: r.Key(m.TaskID), meta: meta, status: m.Status, resultC: make(chan error, 1)}
+	return &storing{ctx: ctx, key: r.Key(m.TaskID), meta: meta, status: m.Status, ttl: r.ttl()}, nil
+}
+
+// ttl is how many seconds a result lives, 0 for no limit.
+func (r *Results) ttl() int {
+	if r.opts.Expires <= 0 {
+		return 0
+	}
+	return max(int(r.opts.Expires/time.Second), 1)
+}
+
+// submit queues a result; its done function will be called, unless submit returns an error or Close comes first.
+func (r *Results) submit(s *storing) error {
 	select {
 	case <-r.stopC: // first, since the select below chooses at random
 		return ErrClosed
@@ -158,18 +193,11 @@ func (r *Results) Store(ctx context.Context, m *celeryproto.ResultMeta) error {
 	}
 	select {
 	case r.storeC <- s:
+		return nil
 	case <-r.stopC:
 		return ErrClosed
-	case <-ctx.Done():
-		return opError("store result", context.Cause(ctx))
-	}
-	select {
-	case err := <-s.resultC:
-		return err
-	case <-r.stopC:
-		return ErrClosed
-	case <-ctx.Done():
-		return opError("store result", context.Cause(ctx))
+	case <-s.ctx.Done():
+		return opError("store result", context.Cause(s.ctx))
 	}
 }
 
@@ -206,9 +234,11 @@ func (r *Results) storeAll(batch []*storing) {
 	for {
 		wanted := batch[:0]
 		for _, s := range batch {
-			if s.ctx.Err() == nil {
-				wanted = append(wanted, s)
+			if s.ctx.Err() != nil {
+				s.done(opError("store result", context.Cause(s.ctx)))
+				continue
 			}
+			wanted = append(wanted, s)
 		}
 		if batch = r.storeOnce(wanted); len(batch) == 0 {
 			return
@@ -218,6 +248,9 @@ func (r *Results) storeAll(batch []*storing) {
 		case <-timer.C:
 		case <-r.stopC:
 			timer.Stop()
+			for _, s := range batch {
+				s.done(ErrClosed)
+			}
 			return
 		}
 	}
@@ -230,14 +263,9 @@ func (r *Results) storeOnce(batch []*storing) (again []*storing) {
 	}
 	start := time.Now()
 	ctx := context.WithoutCancel(batch[0].ctx) // the socket timeout bounds it
-	ttl := 0
-	if r.opts.Expires > 0 {
-		ttl = max(int(r.opts.Expires/time.Second), 1)
-	}
-	keys, args := make([]string, len(batch)), make([]any, 1, 1+len(batch))
-	args[0] = ttl
+	keys, args := make([]string, len(batch)), make([]any, 0, 2*len(batch))
 	for i, s := range batch {
-		keys[i], args = s.key, append(args, s.meta)
+		keys[i], args = s.key, append(args, s.ttl, s.meta)
 	}
 	replies, err := storeScript.Run(ctx, r.client, keys, args...).Slice()
 	if err == nil && len(replies) != len(batch) {
@@ -254,12 +282,12 @@ func (r *Results) storeOnce(batch []*storing) (again []*storing) {
 		switch {
 		case err == nil:
 			r.obs.resultStored(s.status, kept)
-			s.resultC <- nil
+			s.done(nil)
 		case Retryable(err):
 			r.obs.disconnected("store", err)
 			again = append(again, s)
 		default:
-			s.resultC <- opError("store result", err)
+			s.done(opError("store result", err))
 		}
 	}
 	return again

@@ -17,10 +17,16 @@ const (
 	opRight   = "right"
 	opRefresh = "refresh"
 	opPark    = "park"
+	// opComplete stores a result, then acks.
+	opComplete = "complete"
 )
 
+// keptReply is added to the reply of opComplete when a SUCCESS was stored already.
+const keptReply = 2
+
 const (
-	settleBatch = 512 // operations in one script call
+	settleBatch = 512     // operations in one script call
+	settleBytes = 4 << 20 // keeps the script short when what it writes is large
 	settleQueue = 1024
 )
 
@@ -30,6 +36,8 @@ type operation struct {
 	d       *Delivery
 	keys    []string // lists to push to
 	value   []byte
+	ttl     int           // seconds, of a result
+	status  string        // of a result
 	outcome Outcome       // of the delivery; "" when it stays held
 	rest    time.Duration // of the queue from the push on
 	resting bool          // the consumer's rests were told of the push
@@ -74,19 +82,48 @@ func (s *settler) submit(ctx context.Context, op *operation) error {
 
 // run works until ctx ends. Then everything still queued fails with ErrClosed.
 func (s *settler) run(ctx context.Context) {
-	defer s.close()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case op := <-s.inC:
-			s.perform(ctx, s.gather(op))
+	var pause backoff
+	var unanswered []*operation // of an attempt that failed as a whole: they go first
+	var refused []*operation    // Redis cannot do them now, being full for instance: the others do not wait for them
+	var refusedC <-chan time.Time
+	defer func() { s.close(append(unanswered, refused...)) }()
+	for ctx.Err() == nil {
+		batch := unanswered
+		unanswered = nil
+		if len(batch) == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case op := <-s.inC:
+				batch = []*operation{op}
+			case <-refusedC:
+				n := min(len(refused), settleBatch)
+				batch, refused, refusedC = refused[:n:n], refused[n:], nil
+			}
+		}
+		if batch = s.wanted(s.gather(batch)); len(batch) > 0 {
+			again, err := s.perform(ctx, batch)
+			if err != nil {
+				unanswered = batch
+				pause.wait(ctx)
+				continue
+			}
+			if refused = append(refused, again...); len(refused) == 0 {
+				pause.reset()
+			}
+		}
+		if len(refused) > 0 && refusedC == nil {
+			refusedC = time.After(pause.pause())
 		}
 	}
 }
 
-func (s *settler) close() {
+// close ends what is left and whatever else was queued.
+func (s *settler) close(left []*operation) {
 	close(s.doneC)
+	for _, op := range left {
+		s.end(op, ErrClosed)
+	}
 	for {
 		select {
 		case op := <-s.inC:
@@ -97,12 +134,17 @@ func (s *settler) close() {
 	}
 }
 
-func (s *settler) gather(first *operation) []*operation {
-	batch := []*operation{first}
-	for len(batch) < settleBatch {
+// gather adds what else is queued to a batch, as far as one script call should do at once.
+func (s *settler) gather(batch []*operation) []*operation {
+	size := 0
+	for _, op := range batch {
+		size += len(op.value)
+	}
+	for len(batch) < settleBatch && size < settleBytes {
 		select {
 		case op := <-s.inC:
 			batch = append(batch, op)
+			size += len(op.value)
 		default:
 			return batch
 		}
@@ -110,38 +152,24 @@ func (s *settler) gather(first *operation) []*operation {
 	return batch
 }
 
-// perform tries until each operation has its answer, or its caller's context or ctx has ended.
-func (s *settler) perform(ctx context.Context, batch []*operation) {
-	var pause backoff
-	for {
-		if ctx.Err() != nil {
-			for _, op := range batch {
-				s.end(op, ErrClosed)
-			}
-			return
+// perform makes one attempt. It ends the operations that have their answer and returns those that Redis cannot do now; the
+// error is that of an attempt to be repeated.
+func (s *settler) perform(ctx context.Context, batch []*operation) (again []*operation, err error) {
+	replies, err := s.attempt(ctx, batch)
+	switch {
+	case err == nil:
+		return s.answer(batch, replies), nil
+	case Retryable(err):
+		s.b.obs.disconnected("settle", err)
+		for _, op := range batch {
+			op.unclear = op.unclear || maybeObeyed(err)
 		}
-		batch = s.wanted(batch)
-		if len(batch) == 0 {
-			return
+		return nil, err
+	default:
+		for _, op := range batch {
+			s.end(op, opError("settle", err))
 		}
-		replies, err := s.attempt(ctx, batch)
-		switch {
-		case err == nil:
-			batch = s.answer(batch, replies)
-		case Retryable(err):
-			s.b.obs.disconnected("settle", err)
-			for _, op := range batch {
-				op.unclear = op.unclear || maybeObeyed(err)
-			}
-		default:
-			for _, op := range batch {
-				s.end(op, opError("settle", err))
-			}
-			return
-		}
-		if len(batch) > 0 {
-			pause.wait(ctx)
-		}
+		return nil, nil
 	}
 }
 
@@ -162,7 +190,7 @@ func (s *settler) attempt(ctx context.Context, batch []*operation) ([]any, error
 	start := time.Now()
 	k := &s.b.keys
 	keys := []string{k.unacked, k.index, k.held(), k.heldIndex()}
-	args := make([]any, 0, 8*len(batch))
+	args := make([]any, 0, 9*len(batch))
 	for _, op := range batch {
 		held := 0
 		if op.d.held {
@@ -170,7 +198,7 @@ func (s *settler) attempt(ctx context.Context, batch []*operation) ([]any, error
 		}
 		first := len(keys) - 3
 		keys = append(keys, op.keys...)
-		args = append(args, op.kind, held, op.d.Tag, op.d.score, op.d.alt, first, len(op.keys), op.value)
+		args = append(args, op.kind, held, op.d.Tag, op.d.score, op.d.alt, first, len(op.keys), op.value, op.ttl)
 		if op.kind == opRefresh {
 			op.d.alt = string(op.value) // from now on it may be the score
 		}
@@ -192,6 +220,10 @@ func (s *settler) answer(batch []*operation, replies []any) (again []*operation)
 		switch reply := replies[i].(type) {
 		case int64:
 			err := error(nil)
+			if op.kind == opComplete {
+				s.b.obs.resultStored(op.status, reply >= keptReply)
+				reply %= keptReply
+			}
 			switch {
 			case reply == 1 && op.kind == opRefresh:
 				op.d.score, op.d.alt = string(op.value), ""

@@ -2,50 +2,123 @@
 --
 -- KEYS[1] unacked hash   KEYS[2] unacked_index sorted set
 -- KEYS[3] held hash      KEYS[4] held_index sorted set   (own)
--- KEYS[5..] lists that messages are pushed to
--- ARGV, eight values for each operation, done in this order:
+-- KEYS[5..] lists that messages are pushed to, and the results that are stored
+-- ARGV, nine values for each operation, done in this order:
 --   1 operation: "ack"; "left", "right" (also push value to the left or right of the lists); "refresh" (set the score to
---     value); "park" (move from unacked to held, with value as its entry and the same score)
+--     value); "park" (move from unacked to held, with value as its entry and the same score); "complete" (store value as the
+--     result in the key and publish it there, unless a SUCCESS is stored; then ack)
 --   2 1 when the delivery is in held instead of unacked
 --   3 delivery tag
 --   4, 5 the scores that prove ownership: the delivery is ours when its score is one of them
---   6, 7 index of the first list from 1, number of lists
+--   6, 7 index of the first key from 1, number of keys
 --   8 value
+--   9 seconds to live of a result, 0 for no limit
 --
--- Returns for each operation 1 = done, 0 = not ours any more, nothing changed; or the text of Redis' error, nothing changed.
-local reply = {}
-for i = 1, #ARGV, 8 do
-  local op, tag, value = ARGV[i], ARGV[i + 2], ARGV[i + 7]
-  local hash, index = KEYS[1], KEYS[2]
-  if ARGV[i + 1] == '1' then
-    hash, index = KEYS[3], KEYS[4]
+-- Returns for each operation 1 = done, 0 = not ours any more, nothing changed ("complete" has stored the result all the same);
+-- 2 more when a result was not stored because a SUCCESS was there; or the text of Redis' error, nothing changed.
+local WIDTH = 9
+local hashes, indexes = { KEYS[1], KEYS[3] }, { KEYS[2], KEYS[4] }
+
+-- is_final: see store.lua.
+local function is_final(old)
+  if string.find(old, '^{"status": "SUCCESS"[,}]') then
+    return true
   end
-  local result = 0
-  local score = tonumber(redis.call('ZSCORE', index, tag) or nil)
-  if score and (score == tonumber(ARGV[i + 3]) or score == tonumber(ARGV[i + 4])) then
-    result = 1
-    if op == 'refresh' then
-      redis.call('ZADD', index, 'XX', value, tag)
-    else
-      if op == 'left' or op == 'right' then
-        local first = 4 + tonumber(ARGV[i + 5])
-        for k = first, first + tonumber(ARGV[i + 6]) - 1 do
-          local pushed = redis.pcall(op == 'left' and 'LPUSH' or 'RPUSH', KEYS[k], value)
-          if type(pushed) == 'table' and pushed.err and k == first then
-            result = pushed.err
-            break
-          end
-        end
-      elseif op == 'park' then
-        redis.call('HSET', KEYS[3], tag, value)
-        redis.call('ZADD', KEYS[4], ARGV[i + 3], tag)
-      end
-      if result == 1 then
-        redis.call('ZREM', index, tag)
-        redis.call('HDEL', hash, tag)
-      end
+  local ok, meta = pcall(cjson.decode, old)
+  return ok and type(meta) == 'table' and meta['status'] == 'SUCCESS'
+end
+
+local function set(key, meta, ttl, ...)
+  if ttl == '0' then
+    return redis.pcall('SET', key, meta, ...)
+  end
+  return redis.pcall('SET', key, meta, 'EX', ttl, ...)
+end
+
+-- store returns whether a final result was kept, or the text of an error.
+local function store(key, meta, ttl)
+  local stored = set(key, meta, ttl, 'NX')
+  if stored == false then -- there is one
+    local old = redis.pcall('GET', key)
+    if type(old) == 'table' then
+      return nil, old.err
+    end
+    if old and is_final(old) then
+      return true
+    end
+    stored = set(key, meta, ttl)
+  end
+  if stored.err then
+    return nil, stored.err
+  end
+  redis.pcall('PUBLISH', key, meta)
+  return false
+end
+
+-- push returns the text of an error when not even the first list took the value.
+local function push(command, first, count, value)
+  for k = first, first + count - 1 do
+    local pushed = redis.pcall(command, KEYS[k], value)
+    if type(pushed) == 'table' and pushed.err and k == first then
+      return pushed.err
     end
   end
-  reply[#reply + 1] = result
+end
+
+-- The scores of all deliveries, by one command for each index.
+local tags, scores = { {}, {} }, { {}, {} }
+for i = 1, #ARGV, WIDTH do
+  local t = tags[1 + tonumber(ARGV[i + 1])]
+  t[#t + 1] = ARGV[i + 2]
+end
+for h = 1, 2 do
+  if #tags[h] > 0 then
+    for i, score in ipairs(redis.call('ZMSCORE', indexes[h], unpack(tags[h]))) do
+      scores[h][tags[h][i]] = tonumber(score or nil)
+    end
+  end
+end
+
+local reply, ended = {}, { {}, {} }
+for i = 1, #ARGV, WIDTH do
+  local op, h, tag, value = ARGV[i], 1 + tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 7]
+  local first, count = 4 + tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
+  local score = scores[h][tag]
+  local ours = score and (score == tonumber(ARGV[i + 3]) or score == tonumber(ARGV[i + 4]))
+  local result, failure = ours and 1 or 0, nil
+  if op == 'complete' then
+    local kept
+    kept, failure = store(KEYS[first], value, ARGV[i + 8])
+    if kept then
+      result = result + 2
+    end
+  elseif ours and op == 'refresh' then
+    local set = redis.pcall('ZADD', indexes[h], 'XX', value, tag)
+    failure = type(set) == 'table' and set.err or nil
+    scores[h][tag] = tonumber(value)
+    ours = false -- it goes on
+  elseif ours and op == 'left' then
+    failure = push('LPUSH', first, count, value)
+  elseif ours and op == 'right' then
+    failure = push('RPUSH', first, count, value)
+  elseif ours and op == 'park' then
+    local set = redis.pcall('HSET', KEYS[3], tag, value)
+    failure = type(set) == 'table' and set.err or nil
+    if not failure then
+      set = redis.pcall('ZADD', KEYS[4], ARGV[i + 3], tag)
+      failure = type(set) == 'table' and set.err or nil
+    end
+  end
+  if ours and not failure then
+    ended[h][#ended[h] + 1] = tag
+    scores[h][tag] = nil
+  end
+  reply[#reply + 1] = failure or result
+end
+for h = 1, 2 do
+  if #ended[h] > 0 then
+    redis.call('ZREM', indexes[h], unpack(ended[h]))
+    redis.call('HDEL', hashes[h], unpack(ended[h]))
+  end
 end
 return reply

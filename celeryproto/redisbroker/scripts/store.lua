@@ -1,7 +1,7 @@
 -- store: store task results and tell those who wait for them. A stored SUCCESS is final.
 --
 -- KEYS[1..] celery-task-meta-<id> of each result, which is also the channel
--- ARGV[1] seconds to live, 0 for no limit   ARGV[2..] the metas
+-- ARGV, two values for each: seconds to live, 0 for no limit; the meta
 --
 -- Returns for each result 1 when it was stored, 0 when a SUCCESS was already there (nothing is published then, as in Celery),
 -- or the text of Redis' error.
@@ -14,19 +14,24 @@ local function is_final(old)
   return ok and type(meta) == 'table' and meta['status'] == 'SUCCESS'
 end
 
-local function store(key, meta)
-  local old = redis.pcall('GET', key)
-  if type(old) == 'table' then
-    return old.err
+local function set(key, meta, ttl, ...)
+  if ttl == '0' then
+    return redis.pcall('SET', key, meta, ...)
   end
-  if old and is_final(old) then
-    return 0
-  end
-  local stored
-  if ARGV[1] == '0' then
-    stored = redis.pcall('SET', key, meta)
-  else
-    stored = redis.pcall('SET', key, meta, 'EX', ARGV[1])
+  return redis.pcall('SET', key, meta, 'EX', ttl, ...)
+end
+
+local function store(key, meta, ttl)
+  local stored = set(key, meta, ttl, 'NX')
+  if stored == false then -- there is one
+    local old = redis.pcall('GET', key)
+    if type(old) == 'table' then
+      return old.err
+    end
+    if old and is_final(old) then
+      return 0
+    end
+    stored = set(key, meta, ttl)
   end
   if stored.err then
     return stored.err
@@ -37,6 +42,6 @@ end
 
 local reply = {}
 for i, key in ipairs(KEYS) do
-  reply[i] = store(key, ARGV[i + 1])
+  reply[i] = store(key, ARGV[2 * i], ARGV[2 * i - 1])
 end
 return reply

@@ -23,6 +23,8 @@ redis.call('HLEN', unacked)
 redis.call('ZCARD', index)
 redis.call('HLEN', held)
 redis.call('ZCARD', held_index)
+-- So must a full Redis: it lets a message be popped, but not be recorded. This writes nothing.
+redis.call('SETRANGE', record, 0, '')
 
 local function add(key, tag, score, is_held, raw)
   local i = #out
@@ -92,34 +94,67 @@ local function parse(raw)
   return true, tag, exchange, routing_key
 end
 
--- keep records raw, popped from queue key k, as taken.
+-- keep notes raw, popped from queue key k, as taken; record writes it down.
+local taken = {}
 local function keep(k, raw)
-  local nth = #out / 5
+  local nth = #taken
   local at = usec + nth -- distinct scores keep the order
-  local score = string.format('%d.%06d', sec + math.floor(at / 1000000), at % 1000000)
-  local name = ARGV[6 + (k - 1) % queues]
+  local item = {
+    key = k - 1, raw = raw, name = ARGV[6 + (k - 1) % queues], held = 0, tag = ARGV[5] .. nth,
+    score = string.format('%d.%06d', sec + math.floor(at / 1000000), at % 1000000),
+  }
   local own, exchange, routing_key = python_tail(raw)
   local is_object = own ~= nil
   if not is_object then
     is_object, own, exchange, routing_key = parse(raw)
   end
-  local tag = ARGV[5] .. nth
   if is_object then
-    local entry = '[' .. raw .. ', ' .. (exchange or '""') .. ', ' .. (routing_key or name) .. ']'
-    -- A tag in use belongs to a copy of this message that somebody else holds: its record must not be replaced.
-    if own and redis.call('HSETNX', unacked, own, entry) == 1 then
-      tag = own
-    else
-      redis.call('HSET', unacked, tag, entry)
-    end
-    redis.call('ZADD', index, score, tag)
-    log[#log + 1] = { k - 1, tag, score, 0, { 2, 1 + #raw } }
-    add(k - 1, tag, score, 0, raw)
+    item.entry = '[' .. raw .. ', ' .. (exchange or '""') .. ', ' .. (routing_key or item.name) .. ']'
+    item.own, item.range = own, { 2, 1 + #raw }
   else
-    redis.call('ZADD', held_index, score, tag)
-    redis.call('HSET', held, tag, name .. '\n' .. raw)
-    log[#log + 1] = { k - 1, tag, score, 1, { 2 + #name, -1 } }
-    add(k - 1, tag, score, 1, raw)
+    item.held, item.entry, item.range = 1, item.name .. '\n' .. raw, { 2 + #item.name, -1 }
+  end
+  taken[nth + 1] = item
+end
+
+-- use_own_tags gives messages their own delivery tags, unless they are in use: that one belongs to a copy of this message that
+-- somebody else holds, or that comes earlier in this batch, whose record must not be replaced.
+local function use_own_tags()
+  local own, of = {}, {}
+  for _, item in ipairs(taken) do
+    if item.own and not of[item.own] then
+      of[item.own] = item
+      own[#own + 1] = item.own
+    end
+  end
+  if #own == 0 then
+    return
+  end
+  for i, entry in ipairs(redis.call('HMGET', unacked, unpack(own))) do
+    if not entry then
+      of[own[i]].tag = own[i]
+    end
+  end
+end
+
+-- write_down records what was taken, by one command for each key.
+local function write_down()
+  use_own_tags()
+  local fields, members = { {}, {} }, { {}, {} }
+  for _, item in ipairs(taken) do
+    local f, m = fields[1 + item.held], members[1 + item.held]
+    f[#f + 1], f[#f + 2] = item.tag, item.entry
+    m[#m + 1], m[#m + 2] = item.score, item.tag
+    log[#log + 1] = { item.key, item.tag, item.score, item.held, item.range }
+    add(item.key, item.tag, item.score, item.held, item.raw)
+  end
+  if #fields[1] > 0 then
+    redis.call('HSET', unacked, unpack(fields[1]))
+    redis.call('ZADD', index, unpack(members[1]))
+  end
+  if #fields[2] > 0 then
+    redis.call('HSET', held, unpack(fields[2]))
+    redis.call('ZADD', held_index, unpack(members[2]))
   end
 end
 
@@ -143,7 +178,7 @@ end
 local keys = #KEYS - 5
 if ARGV[4] == '0' or queues == 1 then
   for k = 1, keys do
-    local left = n - #out / 5
+    local left = n - #taken
     if left == 0 then
       break
     end
@@ -168,7 +203,7 @@ else
       end
     end
   end
-  while #out / 5 < n do
+  while #taken < n do
     local k, raw = next_message()
     if not k then
       break
@@ -177,9 +212,10 @@ else
   end
 end
 
-if #out == 0 then
+if #taken == 0 then
   return failed or out
 end
+write_down()
 local packed = { take }
 for _, item in ipairs(log) do
   for i = 1, 5 do

@@ -1,0 +1,65 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/dfws/dfws/celeryproto"
+)
+
+// Complete ends the delivery of a task that ran: it stores m in ConsumerConfig.Results, unless m is nil, and then acks. It returns
+// once the work is queued; done is called once with the outcome, by a goroutine that must not be held up. It is not called when
+// Complete itself returns an error: m cannot be encoded, the delivery is settled already, or the consumer has stopped.
+//
+// Where results and messages are in one database this is one step, which the completions of many deliveries share, and a
+// delivery that was lost meanwhile (ErrLost) has its result stored all the same. Otherwise the result is stored first, and a
+// crash in between runs the task again.
+func (d *Delivery) Complete(ctx context.Context, m *celeryproto.ResultMeta, done func(error)) error {
+	op := &operation{kind: opAck, outcome: OutcomeAcked, d: d, ctx: ctx, done: done}
+	if m == nil {
+		return d.submit(ctx, op)
+	}
+	r := d.c.cfg.Results
+	if r == nil {
+		return errors.New("redisbroker: complete: ConsumerConfig.Results: none")
+	}
+	s, err := r.storing(ctx, m)
+	if err != nil {
+		return err
+	}
+	if d.c.sharesResults {
+		op.kind, op.keys, op.value, op.ttl, op.status = opComplete, []string{s.key}, s.meta, s.ttl, s.status
+		return d.submit(ctx, op)
+	}
+	s.done = func(err error) {
+		if err == nil {
+			err = d.submit(ctx, op)
+			if err == nil {
+				return
+			}
+		}
+		done(err)
+	}
+	return r.submit(s)
+}
+
+// submit hands an operation to the settler, which calls its done function unless there is an error.
+func (d *Delivery) submit(ctx context.Context, op *operation) error {
+	if !d.state.CompareAndSwap(stateHeld, stateSettling) {
+		return ErrSettled
+	}
+	if op.kind == opAck && d.lost.Load() {
+		d.c.finish(d, op, ErrLost)
+		return ErrLost
+	}
+	return d.c.settler.submit(ctx, op)
+}
+
+// sameDatabase compares where two clients connect to, and as whom. Clients that look their server up (Sentinel) never match.
+func sameDatabase(a, b *redis.Options) bool {
+	const lookedUp = "FailoverClient" // go-redis' Options.Addr of such a client
+	return a.Network == b.Network && a.Addr == b.Addr && a.Addr != lookedUp && a.DB == b.DB &&
+		a.Username == b.Username && (a.TLSConfig == nil) == (b.TLSConfig == nil)
+}
