@@ -16,6 +16,16 @@ const (
 	StatusRevoked = "REVOKED"
 )
 
+// IsReady tells whether a task in this state is over (celery 5.7, states.py, READY_STATES).
+func IsReady(status string) bool {
+	switch status {
+	case StatusSuccess, StatusFailure, StatusRevoked:
+		return true
+	default:
+		return false
+	}
+}
+
 // ResultMeta is what the result backend stores for a task.
 //
 // What was decoded is encoded again to the same JSON value where nothing was

@@ -35,8 +35,12 @@ func (p *plan) bind(dst reflect.Value, args, kwargs celeryproto.Raw) error {
 			return &BindError{Fact: "keyword arguments are not an object"}
 		}
 	}
-	if p.anyMap {
+	switch {
+	case p.anyMap:
 		return p.bindMap(dst, positional, members)
+	case p.raw:
+		dst.Set(reflect.ValueOf(RawArgs{Args: positional, Kwargs: members}))
+		return nil
 	}
 	values, rest, err := p.assign(positional, members)
 	if err != nil {

@@ -12,6 +12,11 @@ import (
 type delivery interface {
 	// ack takes it out of unacked.
 	ack(ctx context.Context) error
+	// complete stores meta, unless that is nil, and acks what was not acked before. done is called once with the outcome, by a
+	// goroutine that must not be held up, unless complete itself returns an error.
+	complete(ctx context.Context, meta *celeryproto.ResultMeta, done func(error)) error
+	// reject puts it at the end of its queue as it is, marked as redelivered.
+	reject(ctx context.Context) error
 	// requeue puts envelope at the end of its queue in its place, after a wait during which it stays ours. Then this worker
 	// leaves the queue to others for the time of rest.
 	requeue(ctx context.Context, envelope []byte, wait, rest time.Duration) error
@@ -21,11 +26,6 @@ type delivery interface {
 	deadLetter(ctx context.Context, reason string) error
 	// park takes it out of the prefetch window until it has ended: it waits for its ETA.
 	park()
-}
-
-// results stores what tasks return.
-type results interface {
-	Store(ctx context.Context, meta *celeryproto.ResultMeta) error
 }
 
 // received is a message as it came.

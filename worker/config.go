@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dfws/dfws/compat"
@@ -43,18 +44,27 @@ type Config struct {
 	App string
 	// Queues to consume. Empty: the queues of the handlers, or the setting dfws.go_queue when they name none.
 	Queues []string
+	// NodeName is the worker's name among all workers, unique in its broker, as Celery's -n: "shop@%h", with %h for the host
+	// name, %n for the part of it before the first dot and %d for the rest, %i left as "0". Empty: "go.<App>@%h".
+	NodeName string
 	// Concurrency is how many tasks run at once. Zero: the number of CPUs, as in Celery. Handlers that mostly wait for
 	// others want more: a slot costs a goroutine.
 	Concurrency int
-	// PrefetchMultiplier times Concurrency is how many tasks are held at once, running ones included. Zero: 4, as in Celery.
+	// PrefetchMultiplier times Concurrency is how many tasks are held at once, running ones included. Zero: the setting
+	// worker_prefetch_multiplier, 4 by default.
 	PrefetchMultiplier int
+	// AutoscaleMax makes the number of tasks that run at once follow the need: from Concurrency, which is then the least, up to
+	// this, as Celery's --autoscale. Zero: always Concurrency.
+	AutoscaleMax int
 	// MaxWaiting is how many tasks may wait for their ETA in this worker's memory beside those of the prefetch window. More
 	// take up room in the window, so that other workers get the rest. Zero: 50,000.
 	MaxWaiting int
-	// HandlerTimeout ends the context of each handler that has no Timeout of its own. Zero: no limit, as in Celery.
+	// HandlerTimeout ends the context of each signal's handler that has no Timeout of its own, and is the hard time limit of
+	// tasks that have none. Zero: no limit, as in Celery.
 	HandlerTimeout time.Duration
 	// AckEarly acks a task before its handlers run, which is Celery's default: then a task is run at most once, and is
-	// lost when the process dies. False: it is acked after its result is stored, and run again after a crash.
+	// lost when the process dies. False: it is acked after its result is stored, and run again after a crash. A task's own
+	// TaskOptions.AcksLate comes first.
 	AckEarly bool
 	// UnknownQueue names a queue that only Python workers consume: tasks without handler go there at once instead of
 	// around in their own queue.
@@ -64,8 +74,12 @@ type Config struct {
 	MaxHops int
 	// HopDelay is the wait before the first return to the queue; it doubles each time up to MaxHopDelay. Zero: 100 ms and 10 s.
 	HopDelay, MaxHopDelay time.Duration
-	// SoftStopTimeout is how long running handlers may go on after Run's context has ended. Zero: 20 s.
+	// SoftStopTimeout is how long running handlers may go on after Run's context has ended. Zero: 20 s. Negative: as long as they
+	// take, which is Celery's warm shutdown; Cold ends it.
 	SoftStopTimeout time.Duration
+	// SoftShutdownTimeout is what a cold stop (Worker.Stop) still gives running handlers, as worker_soft_shutdown_timeout of
+	// Celery 5.5 and later. Zero: nothing.
+	SoftShutdownTimeout time.Duration
 	// HardStopTimeout is how long they may go on after their own context was then cancelled. Zero: 5 s.
 	HardStopTimeout time.Duration
 	// Logger gets what happens; nil: nothing is logged.
@@ -118,13 +132,14 @@ func (c Config) validate() error {
 	fault(c.Settings == nil, "Settings is required")
 	fault(!appName.MatchString(c.App), "App is %q, want 1 to 100 letters, digits, '_', '-' or '.'", c.App)
 	fault(c.Concurrency < 0, "Concurrency is negative")
+	fault(c.AutoscaleMax < 0 || c.AutoscaleMax > 0 && c.AutoscaleMax < c.Concurrency, "AutoscaleMax is smaller than Concurrency")
+	fault(c.SoftShutdownTimeout < 0, "SoftShutdownTimeout is negative")
 	fault(c.PrefetchMultiplier < 0, "PrefetchMultiplier is negative")
 	fault(c.HandlerTimeout < 0, "HandlerTimeout is negative")
 	fault(c.MaxWaiting < 0, "MaxWaiting is negative")
 	fault(c.MaxHops < 0, "MaxHops is negative")
 	fault(c.HopDelay < 0, "HopDelay is negative")
 	fault(c.MaxHopDelay < c.HopDelay, "MaxHopDelay is shorter than HopDelay")
-	fault(c.SoftStopTimeout < 0, "SoftStopTimeout is negative")
 	fault(c.HardStopTimeout < 0, "HardStopTimeout is negative")
 	return errors.Join(append(faults, c.checkQueues(c.Queues))...)
 }
@@ -144,7 +159,7 @@ func (c Config) checkQueues(queues []string) error {
 }
 
 // prefetch is how many tasks may be held at once.
-func (c Config) prefetch() int { return c.Concurrency * c.PrefetchMultiplier }
+func (c Config) prefetch() int { return max(c.Concurrency, c.AutoscaleMax) * c.PrefetchMultiplier }
 
 // hopDelay is the wait before the hop-th return to the queue; the first is 0.
 func (c Config) hopDelay(hop int) time.Duration {
@@ -179,11 +194,22 @@ func hopRest(hop int) time.Duration {
 	return d - rand.N(d/4)
 }
 
-// nodeName is this process in results, in the form of Celery's node names.
+// nodeName is this process in results and for remote control (celery 5.7, utils/nodenames.py).
 func (c Config) nodeName() string {
 	host, err := os.Hostname()
-	if err != nil {
+	if err != nil || host == "" {
 		host = "localhost"
 	}
-	return "go." + c.App + "@" + host
+	short, domain, _ := strings.Cut(host, ".")
+	name := c.NodeName
+	if name == "" {
+		name = "go." + c.App + "@%h"
+	}
+	return strings.NewReplacer("%h", host, "%n", short, "%d", domain, "%i", "0", "%I", "", "%%", "%").Replace(name)
+}
+
+// sitePolicy is what the tasks' options leave open.
+func (c Config) sitePolicy() sitePolicy {
+	celery := &c.Settings.Celery
+	return sitePolicy{ackEarly: c.AckEarly, ignoreResult: celery.TaskIgnoreResult, acksOnFailure: true, acksOnTimeout: true}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/celeryproto/canvas"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
@@ -95,6 +96,37 @@ func (c *Client) refresh(ctx context.Context) error {
 // redisSender is the Sender of a running worker.
 type redisSender struct {
 	services *dispatch.Services
+	flow     *workflow
+}
+
+// Apply implements Sender.
+func (s redisSender) Apply(ctx context.Context, plan *canvas.Plan) error {
+	if err := s.flow.send(ctx, plan); err != nil {
+		return fmt.Errorf("worker: apply: %w", err)
+	}
+	return nil
+}
+
+// AddToChord implements Sender.
+func (s redisSender) AddToChord(ctx context.Context, groupID string, r *celeryproto.ResultTree) error {
+	if s.flow.backend == nil {
+		return errNoBackend
+	}
+	if err := s.flow.backend.AddToChord(ctx, groupID, r); err != nil {
+		return fmt.Errorf("worker: add to chord: %w", err)
+	}
+	return nil
+}
+
+// StoreState implements Sender.
+func (s redisSender) StoreState(ctx context.Context, m *celeryproto.ResultMeta) error {
+	if s.flow.backend == nil {
+		return nil
+	}
+	if err := s.flow.backend.Store(ctx, m); err != nil {
+		return fmt.Errorf("worker: update state: %w", err)
+	}
+	return nil
 }
 
 // Trigger implements Sender.

@@ -8,9 +8,19 @@ import (
 	"time"
 )
 
-// ErrStuck is returned by Run when handlers ignored the end of their context for HardStopTimeout. Their tasks went back
-// to their queues; their goroutines go on until the process ends.
+// ErrStuck is returned by Run when handlers ignored the end of their context for HardStopTimeout, or went on after their hard time
+// limit. Tasks that were not over went back to their queues; the goroutines go on until the process ends.
 var ErrStuck = errors.New("worker: handlers still run after the stop timeouts")
+
+// errNotRunning is returned by Stop of a worker that does not consume.
+var errNotRunning = errors.New("worker: not running")
+
+// errTerminated is the cause with which a task's context ends that remote control terminates.
+var errTerminated = errors.New("worker: task terminated")
+
+// endGrace is what a handler gets, after its context has ended by its hard time limit or a terminate, before its task is ended
+// without it.
+const endGrace = 250 * time.Millisecond
 
 // consumer takes messages. handle is called for each, from one goroutine at a time.
 type consumer interface {
@@ -22,6 +32,8 @@ type consumer interface {
 	giveBack(ctx context.Context, jobs []*job) error
 	// giveBackAll does so with everything that is not settled.
 	giveBackAll(ctx context.Context) error
+	// addPrefetch changes how many messages may be held.
+	addPrefetch(n int)
 }
 
 // engine moves jobs from the consumer through the slots to the settler.
@@ -31,21 +43,25 @@ type engine struct {
 	exec     *executor
 	settle   *settler
 	schedule *schedule
+	slots    *slots
+	table    table
+	revoked  *revokedSet
+	events   *eventHub
 	log      *slog.Logger
 	observer *Observer
 
-	// readyC carries jobs whose time has come. Sent by receive and by the schedule's goroutine, received by the slots,
-	// never closed; its capacity is the prefetch window, so that receive does not wait for a slot.
-	readyC chan *job
-
-	slots sync.WaitGroup // goroutines that run handlers
+	scaler *autoscaler // nil: the number of slots changes only by remote control
+	phases *phases
+	source consumer
 
 	// settleC carries work to idle settling goroutines. Sent by background, closed by drain; unbuffered, so that what no
 	// idle one takes gets a goroutine of its own.
 	settleC chan func()
+	coldC   chan struct{} // closed by stop: running handlers are not waited for
+	coldly  sync.Once
 
 	mu       sync.Mutex     // guards closed and sends to settleC against its close
-	settling sync.WaitGroup // goroutines that write to Redis how a job ended; at most the prefetch window and the parked jobs
+	settling sync.WaitGroup // jobs and goroutines that write to Redis how a job ended; at most the prefetch window and the parked jobs
 	closed   bool           // what comes now is not settled: it stays unacked and is given back
 }
 
@@ -53,9 +69,19 @@ type engine struct {
 func newEngine(cfg Config, h *handlers, exec *executor, settle *settler) *engine {
 	e := &engine{
 		cfg: cfg, handlers: h, exec: exec, settle: settle, log: cfg.Logger, observer: &cfg.Observer,
-		readyC: make(chan *job, cfg.prefetch()), settleC: make(chan func()),
+		revoked: newRevokedSet(), events: settle.events, settleC: make(chan func()), coldC: make(chan struct{}),
 	}
 	e.schedule = newSchedule(e.observer.waiting)
+	e.slots = newSlots(e.work, e.observer.slots)
+	settle.ended = e.table.remove
+	if cfg.AutoscaleMax > 0 {
+		e.scaler = newAutoscaler(cfg.Concurrency, cfg.AutoscaleMax, e)
+	}
+	for _, t := range h.tasks {
+		if rate := t.rate(); rate > 0 {
+			t.limiter.Store(newLimiter(rate, e.enqueue))
+		}
+	}
 	return e
 }
 
@@ -80,27 +106,34 @@ func newPhases(ctx context.Context) *phases {
 	return &p
 }
 
+// begin prepares for run. It is called by run unless somebody has to stop the engine from outside.
+func (e *engine) begin(ctx context.Context, c consumer) *phases {
+	if e.phases == nil {
+		e.phases, e.source = newPhases(ctx), c
+	}
+	return e.phases
+}
+
 // run consumes until ctx ends, then stops in order: fetching, giving back what has not begun, waiting for what has,
 // cancelling it, giving back the rest.
 func (e *engine) run(ctx context.Context, c consumer) error {
-	p := newPhases(ctx)
+	p := e.begin(ctx, c)
 	defer p.stopSettle(nil)
 	defer p.stopWork(nil)
 	defer p.stopFetch(nil)
-	for range e.cfg.Concurrency {
-		e.slots.Go(func() { e.slot(p) })
-	}
+	e.slots.resize(e.cfg.Concurrency)
 	var background sync.WaitGroup
 	defer background.Wait()
-	background.Go(func() { e.schedule.run(p.fetch, func(j *job) { e.enqueue(p, j) }) })
+	background.Go(func() { e.schedule.run(p.fetch, e.admit) })
+	if e.scaler != nil {
+		background.Go(func() { e.scaler.run(p.fetch) })
+	}
 	consumedC := make(chan error, 1) // one value, sent when the consumer has ended
-	background.Go(func() {
-		consumedC <- c.run(p.fetch, func(r received) { e.receive(p, r) })
-	})
+	background.Go(func() { consumedC <- c.run(p.fetch, e.receive) })
 
 	var failure error
 	select {
-	case <-ctx.Done():
+	case <-p.fetch.Done():
 	case failure = <-consumedC:
 		consumedC <- nil
 		p.stopFetch(failure)
@@ -115,25 +148,28 @@ func (e *engine) run(ctx context.Context, c consumer) error {
 	return errors.Join(failure, c.giveBackAll(back), <-consumedC, stuck)
 }
 
-// unbegun takes the jobs that wait for a slot or for their ETA.
+// unbegun takes the jobs that wait for their ETA, for the rate limit or for a slot.
 func (e *engine) unbegun() []*job {
 	jobs := e.schedule.clear()
-	for {
-		select {
-		case j := <-e.readyC:
-			jobs = append(jobs, j)
-		default:
-			return jobs
+	for _, t := range e.handlers.tasks {
+		if l := t.limiter.Load(); l != nil {
+			jobs = append(jobs, l.close()...)
 		}
 	}
+	jobs = append(jobs, e.slots.close()...)
+	for _, j := range jobs {
+		e.table.remove(j)
+	}
+	return jobs
 }
 
 // drain waits for what runs and for what is being written, within the two stop timeouts.
 func (e *engine) drain(p *phases) error {
 	idleC := make(chan struct{})
 	var waiter sync.WaitGroup // left behind together with the handlers when they are stuck
+	abandoned := 0            // read after idleC is closed
 	waiter.Go(func() {
-		e.slots.Wait()
+		abandoned = e.slots.wait()
 		e.mu.Lock()
 		e.closed = true
 		close(e.settleC)
@@ -141,21 +177,72 @@ func (e *engine) drain(p *phases) error {
 		e.settling.Wait()
 		close(idleC)
 	})
-	if within(e.cfg.SoftStopTimeout, idleC) {
+	ended := func() error {
+		if abandoned > 0 {
+			e.log.Error("handlers still run whose tasks are over, left behind", "handlers", abandoned)
+			return ErrStuck
+		}
 		return nil
 	}
-	e.log.Warn("tasks still run, the contexts of their handlers end now", "after", e.cfg.SoftStopTimeout)
+	if e.awaitHandlers(idleC) {
+		return ended()
+	}
 	p.stopWork(errStopped)
 	if within(e.cfg.HardStopTimeout, idleC) {
-		return nil
+		return ended()
 	}
 	p.stopSettle(errStopped)
 	if within(e.cfg.HardStopTimeout, idleC) {
 		e.log.Warn("Redis did not take in time how tasks ended: they will run again")
-		return nil
+		return ended()
 	}
 	e.log.Error("handlers ignore the end of their context, left behind", "after", e.cfg.HardStopTimeout)
 	return ErrStuck
+}
+
+// awaitHandlers waits for what runs, as long as a warm stop may take, or a cold one once that is asked for.
+func (e *engine) awaitHandlers(idleC <-chan struct{}) bool {
+	var warmC <-chan time.Time
+	if e.cfg.SoftStopTimeout >= 0 {
+		timer := time.NewTimer(e.cfg.SoftStopTimeout)
+		defer timer.Stop()
+		warmC = timer.C
+	}
+	select {
+	case <-idleC:
+		return true
+	case <-warmC:
+		e.log.Warn("tasks still run, the contexts of their handlers end now", "after", e.cfg.SoftStopTimeout)
+		return false
+	case <-e.coldC:
+	}
+	if soft := e.cfg.SoftShutdownTimeout; soft > 0 {
+		e.log.Warn("soft shutdown: tasks that still run after it are cancelled", "timeout", soft)
+		if within(soft, idleC) {
+			return true
+		}
+	}
+	e.log.Warn("cold shutdown: the contexts of running handlers end now")
+	return false
+}
+
+// stop ends the worker as its context would; cold does not wait for running handlers.
+func (e *engine) stop(cold bool) {
+	if cold {
+		e.coldly.Do(func() { close(e.coldC) })
+	}
+	e.phases.stopFetch(errStopped)
+}
+
+// resize changes how many tasks run at once, and with it how many are held.
+func (e *engine) resize(n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	size, _, _ := e.slots.counts()
+	e.slots.resize(n)
+	if e.cfg.AutoscaleMax == 0 {
+		e.source.addPrefetch((n - size) * e.cfg.PrefetchMultiplier)
+	}
 }
 
 // within waits for c to be closed.
@@ -190,32 +277,59 @@ func (e *engine) background(settle func()) {
 	}
 }
 
-// receive finds what a message is and where it goes. It runs in the consumer's goroutine and waits only when the slots are
-// behind with tasks whose ETA has come.
-func (e *engine) receive(p *phases, r received) {
-	now := time.Now()
+// beginSettling counts a job whose end is written without a goroutine of its own; false when it is too late for it.
+// e.settling.Done must follow.
+func (e *engine) beginSettling() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.settling.Add(1)
+	return true
+}
+
+// receive finds what a message is and where it goes. It runs in the consumer's goroutine and waits for nothing.
+func (e *engine) receive(r received) {
+	p, now := e.phases, time.Now()
 	j, err := e.handlers.open(r, now)
-	canvas, isCanvas := errors.AsType[errCanvas](err)
+	e.table.add(j)
 	switch {
-	case err == nil && j.expired(now):
-		e.background(func() { e.settle.expire(p.settle, j) })
-	case err == nil && !j.eta.IsZero():
-		if e.schedule.len() < e.cfg.MaxWaiting {
-			j.park()
-		}
-		e.schedule.add(j)
-	case err == nil:
-		e.enqueue(p, j)
 	case errors.Is(err, errUnhandled):
 		e.background(func() { e.unhandled(p, j, err) })
-	case isCanvas && e.cfg.UnknownQueue != "":
-		j.logger(e.log).Warn("moved to Config.UnknownQueue", "err", canvas)
-		e.background(func() { e.settle.unhandled(p.settle, j, false, canvas) })
-	case isCanvas:
-		e.background(func() { e.settle.dead(p.settle, j, DeadCanvas, canvas) })
-	default:
+		return
+	case err != nil:
 		e.background(func() { e.settle.dead(p.settle, j, DeadUndecodable, err) })
+		return
 	}
+	if e.discard(j, now) {
+		return
+	}
+	e.events.received(j)
+	if j.eta.IsZero() {
+		e.admit(j)
+		return
+	}
+	j.enter(phaseScheduled)
+	if e.schedule.len() < e.cfg.MaxWaiting {
+		j.park()
+	}
+	e.schedule.add(j)
+}
+
+// discard ends a job that was revoked or whose time is over.
+func (e *engine) discard(j *job, now time.Time) bool {
+	switch {
+	case j.expired(now):
+		e.revoked.add(now, j.task.ID)
+		e.background(func() { e.settle.revoke(e.phases.settle, j, Expired) })
+	case e.revoked.has(j.task):
+		e.background(func() { e.settle.revoke(e.phases.settle, j, Revoked) })
+	default:
+		return false
+	}
+	j.end()
+	return true
 }
 
 // unhandled sends on what another worker has to run. The frame of a delayed signal is sent here all the same: any Go
@@ -228,53 +342,125 @@ func (e *engine) unhandled(p *phases, j *job, cause error) {
 	e.settle.unhandled(p.settle, j, framed, cause)
 }
 
-// enqueue hands a job to the slots. When the worker stops first, the job stays unacked and is given back.
-func (e *engine) enqueue(p *phases, j *job) {
-	select {
-	case e.readyC <- j:
-	case <-p.fetch.Done():
+// admit passes a job on whose time has come.
+func (e *engine) admit(j *job) {
+	if j.plain != nil {
+		if l := j.plain.limiter.Load(); l != nil {
+			j.enter(phaseLimited)
+			l.add(j)
+			return
+		}
 	}
+	e.enqueue(j)
 }
 
-// slot runs jobs until fetch ends. A handler that ends its goroutine (runtime.Goexit) ends the slot: another takes its place.
-func (e *engine) slot(p *phases) {
-	ended := false
-	defer func() {
-		if !ended {
-			e.slots.Go(func() { e.slot(p) })
-		}
-	}()
-	for p.fetch.Err() == nil {
-		select {
-		case <-p.fetch.Done():
-		case j := <-e.readyC:
-			e.work(p, j)
-		}
-	}
-	ended = true
+// enqueue hands a job to the slots. When the worker stops first, the job stays unacked and is given back.
+func (e *engine) enqueue(j *job) {
+	j.enter(phaseReserved)
+	e.slots.push(j)
 }
 
 // work runs one job and hands it to the settler, so that the slot does not wait for Redis.
-func (e *engine) work(p *phases, j *job) {
-	began := time.Now()
-	if j.expired(began) {
-		e.background(func() { e.settle.expire(p.settle, j) })
+func (e *engine) work(j *job) {
+	p, now := e.phases, time.Now()
+	if p.fetch.Err() != nil || e.discard(j, now) {
 		return
 	}
-	if e.cfg.AckEarly {
-		if !e.settle.insist(p.settle, j, "ack", j.ack) {
-			return
-		}
-		j.acked = true
+	if !j.policy.acksLate && !e.ackEarly(p, j) {
+		return
 	}
+	ctx, cancel := context.WithCancelCause(p.work)
+	defer cancel(nil)
+	j.begin(now, cancel)
 	due := j.taken
 	if j.eta.After(due) {
 		due = j.eta
 	}
-	e.observer.started(j.info(), began.Sub(due))
+	j.policy.accepted.Add(1)
+	e.observer.started(j.info(), now.Sub(due))
+	e.events.started(j)
+	e.settle.started(p.settle, j)
+
 	rep := Report{Outcome: Failed, Err: ErrGoexit}
+	ctx, stop := e.limit(ctx, j)
 	defer func() {
-		e.background(func() { e.settle.finish(p.settle, j, rep, began) })
+		stop()
+		if j.end() {
+			e.finish(j, rep)
+		}
 	}()
-	rep = e.exec.run(p.work, j)
+	rep = e.exec.run(ctx, j)
+}
+
+// ackEarly acks before the handlers run; false when that was not possible.
+func (e *engine) ackEarly(p *phases, j *job) bool {
+	if !e.settle.insist(p.settle, j, "ack", j.ack) {
+		return false
+	}
+	j.mu.Lock()
+	j.acked = true
+	j.mu.Unlock()
+	return true
+}
+
+// limit ends the context at the job's hard time limit, and shortly afterwards the job, whatever its handlers do; stop must be
+// called when they have returned.
+func (e *engine) limit(ctx context.Context, j *job) (_ context.Context, stop func()) {
+	hard := j.hardLimit(e.cfg.HandlerTimeout)
+	if hard <= 0 {
+		return ctx, func() {}
+	}
+	cause := &LimitError{Seconds: hard.Seconds()}
+	ctx, cancel := context.WithTimeoutCause(ctx, hard, cause)
+	timer := time.AfterFunc(hard+endGrace, func() { e.abandon(j, Report{Outcome: Failed, Err: cause}) })
+	return ctx, func() { timer.Stop(); cancel() }
+}
+
+// abandon ends a job without waiting for its handlers, and frees its slot.
+func (e *engine) abandon(j *job, rep Report) {
+	j.mu.Lock()
+	if j.over || j.phase != phaseActive {
+		j.mu.Unlock()
+		return
+	}
+	j.over, j.phase = true, phaseEnding
+	j.abandoned = e.slots.abandon()
+	j.mu.Unlock()
+	j.logger(e.log).Error("handler goes on after its end, left to itself", "err", rep.Err)
+	e.finish(j, rep)
+}
+
+// terminate ends the handlers of a task by remote control, and its job without them when they do not return.
+func (e *engine) terminate(j *job) bool {
+	if !j.terminate(errTerminated) {
+		return false
+	}
+	time.AfterFunc(endGrace, func() { e.abandon(j, Report{Outcome: Revoked, Err: errTerminated}) })
+	return true
+}
+
+// finish writes how a job ended: with the ends of many others when nothing else is to be done, or in a goroutine.
+func (e *engine) finish(j *job, rep Report) {
+	p := e.phases
+	if e.settle.isPlain(j, rep) && e.beginSettling() {
+		e.complete(p, j, rep)
+		return
+	}
+	e.background(func() { e.settle.finish(p.settle, j, rep) })
+}
+
+// complete stores the result and acks, beside everything else.
+func (e *engine) complete(p *phases, j *job, rep Report) {
+	err := j.complete(p.settle, e.settle.successMeta(j, rep), func(err error) {
+		defer e.settling.Done()
+		if err != nil {
+			e.background(func() { e.settle.finishAfter(p.settle, j, rep, err) })
+			return
+		}
+		e.settle.succeeded(j, rep)
+	})
+	if err != nil {
+		e.settling.Done()
+		e.background(func() { e.settle.finishAfter(p.settle, j, rep, err) })
+	}
 }

@@ -78,7 +78,7 @@ func TestTaskFailures(t *testing.T) {
 		{"fail.value", nil, [2]*float64{}, "builtins.ValueError", []any{"boom", 5.0}, ""},
 		{"fail.wrapped", nil, [2]*float64{}, "shop.errors.SoldOut", []any{}, ""},
 		{"fail.panic", nil, [2]*float64{}, "builtins.RuntimeError", []any{"panic: oops"}, "worker.failing"},
-		{"fail.goexit", nil, [2]*float64{}, "builtins.RuntimeError", []any{ErrGoexit.Error()}, ""},
+		{"fail.goexit", nil, [2]*float64{}, "billiard.exceptions.WorkerLostError", []any{ErrGoexit.Error()}, ""},
 		{"fail.wait", nil, [2]*float64{&second, nil}, "billiard.exceptions.TimeLimitExceeded", []any{0.01}, "context deadline exceeded"},
 		{"fail.wait", nil, [2]*float64{nil, &second}, "billiard.exceptions.SoftTimeLimitExceeded", []any{}, "context deadline exceeded"},
 		{"demo.add", []any{1}, [2]*float64{}, "builtins.TypeError", []any{`argument "y": missing`}, ""},
@@ -109,7 +109,7 @@ func TestIgnoreResult(t *testing.T) {
 	no, yes := false, true
 	r := startRig(t, Config{}, func(w *Worker) {
 		run := func(context.Context, *TaskCall, struct{}) (int, error) { return 1, nil }
-		HandleTask(w, Task[struct{}, int]{Name: "quiet", IgnoreResult: true, Run: run})
+		HandleTask(w, Task[struct{}, int]{Name: "quiet", Options: TaskOptions{IgnoreResult: Yes}, Run: run})
 		HandleTask(w, Task[struct{}, int]{Name: "loud", Run: run})
 	})
 	for _, tc := range []struct {
@@ -188,11 +188,6 @@ func TestUnknownQueue(t *testing.T) {
 	if d := r.settled(mustTask(t, "no.such.task", nil, nil)); d.ended != "move" || d.to != "celery" {
 		t.Errorf("%s to %q", d.ended, d.to)
 	}
-	task := mustTask(t, "demo.add", []any{1, 2}, nil)
-	task.Embed.Callbacks = celeryproto.Raw(`[{"task": "demo.add"}]`)
-	if d := r.settled(task); d.ended != "move" {
-		t.Errorf("canvas: %s", d.ended)
-	}
 }
 
 // Celery's retry keeps the headers of the message that it repeats.
@@ -238,7 +233,7 @@ func TestForeignSerializer(t *testing.T) {
 		return envelope
 	}
 	send := func(envelope *celeryproto.Envelope) *fakeDelivery {
-		d := &fakeDelivery{doneC: make(chan struct{})}
+		d := r.delivery()
 		r.broker.messagesC <- received{delivery: d, queue: "go", envelope: envelope}
 		r.await(d)
 		return d
@@ -279,24 +274,12 @@ func TestForeignSignalWithCallback(t *testing.T) {
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	r := startRig(t, Config{}, addTask)
-	for part, embed := range map[string]celeryproto.Embed{
-		"callback": {Callbacks: celeryproto.Raw(`[{"task": "a"}]`)}, "errback": {Errbacks: celeryproto.Raw(`[{"task": "a"}]`)},
-		"chain": {Chain: celeryproto.Raw(`[{"task": "a"}]`)}, "chord": {Chord: celeryproto.Raw(`{"task": "a"}`)},
-	} {
-		task := mustTask(t, "demo.add", []any{1, 2}, nil)
-		task.Embed = embed
-		d := r.settled(task)
-		class, args := exceptionIn(t, r.broker.result(task.ID))
-		if d.ended != "dead" || class != "builtins.NotImplementedError" || !strings.Contains(fmt.Sprint(args), part) {
-			t.Errorf("%s: %s, %s%v", part, d.ended, class, args)
-		}
-	}
 	last := mustTask(t, "demo.add", []any{1, 2}, nil)
 	last.Embed.Chain = celeryproto.Raw(`[]`)
 	if d := r.settled(last); d.ended != "ack" {
 		t.Errorf("the last step of a chain: %s", d.ended)
 	}
-	garbage := &fakeDelivery{doneC: make(chan struct{})}
+	garbage := r.delivery()
 	r.broker.messagesC <- received{delivery: garbage, queue: "go", size: 3, decodeErr: errors.New("no JSON")}
 	r.await(garbage)
 	if garbage.ended != "dead" || !strings.HasPrefix(garbage.reason, DeadUndecodable) {

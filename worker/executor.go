@@ -3,19 +3,23 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/celeryproto/canvas"
 )
 
 // Report is what became of one task inside the worker, before anything is written to Redis.
 type Report struct {
-	// Outcome is Succeeded or Failed; Abandoned when the worker stopped in the middle.
+	// Outcome is how the handler ended: Succeeded, Failed, Retried, Rejected, Ignored or Replaced; Revoked when it was
+	// terminated, Abandoned when the worker stopped in the middle.
 	Outcome Outcome
 	// Result is what a plain task returned.
 	Result celeryproto.Raw
-	// Err is why a task failed: for a signal, the failures of all its handlers.
+	// Err is why a task failed, or how its handler steered it (a *RetryError, a *RejectError): for a signal, the failures of all
+	// its handlers.
 	Err error
 	// Handlers are the handlers of a signal, in the order of their calls.
 	Handlers []HandlerReport
@@ -35,14 +39,19 @@ type HandlerReport struct {
 type executor struct {
 	timeout  time.Duration // Config.HandlerTimeout
 	sender   Sender
+	env      *canvas.Env
+	meta     func(j *job, status string, result celeryproto.Raw) *celeryproto.ResultMeta // of a state; nil: no result backend
 	log      *slog.Logger
 	observer *Observer
 }
 
-// run calls the handlers of a job, one after the other. ctx ends when the worker must stop at once.
+// run calls the handlers of a job, one after the other. ctx ends when the worker must stop at once, or the job.
 func (e *executor) run(ctx context.Context, j *job) Report {
-	ctx, cancel := withLimits(ctx, j.task.TimeLimit)
-	defer cancel()
+	if soft := j.softLimit(); soft > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, soft, &LimitError{Soft: true, Seconds: soft.Seconds()})
+		defer cancel()
+	}
 	if j.plain != nil {
 		return e.runTask(ctx, j)
 	}
@@ -50,39 +59,98 @@ func (e *executor) run(ctx context.Context, j *job) Report {
 }
 
 func (e *executor) runTask(ctx context.Context, j *job) Report {
-	h := j.plain
-	ctx, cancel := withTimeout(ctx, h.timeout, e.timeout)
-	defer cancel()
-	call := &TaskCall{
-		Task: j.task, Queue: j.queue, Redelivered: j.redelivered, sender: e.sender,
-		log: func() *slog.Logger { return j.logger(e.log) },
-	}
+	call := &TaskCall{Task: j.task, Queue: j.queue, Redelivered: j.redelivered, job: j, exec: e}
+	call.log = func() *slog.Logger { return j.logger(e.log) }
 	var value any
 	err := protect(func() (err error) {
-		value, err = h.run(ctx, call)
+		value, err = j.plain.run(ctx, call)
 		return err
 	})
-	if err != nil {
-		return e.failed(ctx, j, limited(ctx, err))
-	}
-	raw, err := celeryproto.EncodeValue(value)
-	if err != nil {
-		return Report{Outcome: Failed, Err: &Exception{Type: "EncodeError", Module: "kombu.exceptions", Args: []any{err.Error()}}}
-	}
-	return Report{Outcome: Succeeded, Result: raw}
+	rep := e.report(ctx, j, value, err)
+	e.logEnd(ctx, j, rep)
+	return rep
 }
 
-// failed is the report of a plain task's failure; a task that was interrupted by the worker's stop has not failed.
-func (e *executor) failed(ctx context.Context, j *job, err error) Report {
+// report says how a plain task ended.
+func (e *executor) report(ctx context.Context, j *job, value any, err error) Report {
+	if errors.Is(context.Cause(ctx), errTerminated) { // whatever it returned, it was told that it is over
+		return Report{Outcome: Revoked, Err: errTerminated}
+	}
+	if err == nil {
+		raw, err := celeryproto.EncodeValue(value)
+		if err != nil {
+			return Report{Outcome: Failed, Err: encodeFailure(err)}
+		}
+		return Report{Outcome: Succeeded, Result: raw}
+	}
 	if stopped(ctx, err) {
 		return Report{Outcome: Abandoned, Err: err}
 	}
-	level := slog.LevelError
-	if _, bad := errors.AsType[bindFailure](err); bad {
-		level = slog.LevelWarn
+	if _, ok := errors.AsType[*RejectError](err); ok {
+		return Report{Outcome: Rejected, Err: err}
 	}
-	j.logger(e.log).Log(ctx, level, "task failed", failureAttrs(err)...)
+	if _, ok := errors.AsType[*replacement](err); ok {
+		return Report{Outcome: Replaced, Err: err}
+	}
+	if errors.Is(err, ErrIgnore) {
+		return Report{Outcome: Ignored, Err: err}
+	}
+	if retry, ok := errors.AsType[*RetryError](err); ok {
+		return retryReport(j, retry)
+	}
+	err = limited(ctx, err)
+	if o := &j.policy.options; o.AutoRetry != nil && o.AutoRetry(err) {
+		return retryReport(j, &RetryError{Err: err, After: o.backoff(j.task.Retries)})
+	}
 	return Report{Outcome: Failed, Err: err}
+}
+
+// encodeFailure is what kombu raises for a result that has no place in a message.
+func encodeFailure(err error) error {
+	return &Exception{Type: "EncodeError", Module: "kombu.exceptions", Args: []any{err.Error()}}
+}
+
+// retryReport is a retry, or the failure of a task that was retried often enough (celery 5.7, app/task.py, Task.retry).
+func retryReport(j *job, retry *RetryError) Report {
+	options := j.policy.options
+	if retry.MaxRetries != 0 {
+		options.MaxRetries = retry.MaxRetries
+	}
+	most := options.maxRetries()
+	if most < 0 || j.task.Retries < most {
+		return Report{Outcome: Retried, Err: retry}
+	}
+	if retry.Err != nil {
+		return Report{Outcome: Failed, Err: retry.Err}
+	}
+	text := fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s", j.task.Name, j.task.ID, celeryproto.ReprTuple(j.task.Args), celeryproto.Repr(j.task.Kwargs))
+	return Report{Outcome: Failed, Err: &Exception{Type: "MaxRetriesExceededError", Module: moduleCelery, Args: []any{text}}}
+}
+
+// logEnd logs what is more than a task that succeeded.
+func (e *executor) logEnd(ctx context.Context, j *job, rep Report) {
+	if rep.Outcome == Succeeded {
+		return
+	}
+	log := j.logger(e.log)
+	switch rep.Outcome {
+	case Failed:
+		level := slog.LevelError
+		_, bad := errors.AsType[bindFailure](rep.Err)
+		switch expected := j.policy.options.Throws; {
+		case expected != nil && expected(rep.Err):
+			level = slog.LevelInfo
+		case bad:
+			level = slog.LevelWarn
+		}
+		log.Log(ctx, level, "task failed", failureAttrs(rep.Err)...)
+	case Retried:
+		log.InfoContext(ctx, "task retried", "retries", j.task.Retries+1, "err", rep.Err)
+	case Rejected:
+		log.WarnContext(ctx, "task rejected", "err", rep.Err)
+	case Ignored, Replaced:
+		log.DebugContext(ctx, "task ended without a result", "outcome", string(rep.Outcome))
+	}
 }
 
 // runSignal sends the frame of a delayed signal and calls its handlers. One that fails or refuses does not keep the next

@@ -29,7 +29,20 @@ func exceptionOf(err error) (*celeryproto.Exception, string) {
 		}
 		return exception(named.Type, module, named.Args...), named.Traceback
 	}
+	if reject, ok := errors.AsType[*RejectError](err); ok { // celery.exceptions.Reject(reason, requeue)
+		var reason any
+		if reject.Err != nil {
+			reason = reject.Err.Error()
+		}
+		return exception("Reject", moduleCelery, reason, reject.Requeue), ""
+	}
+	if errors.Is(err, ErrGoexit) {
+		return exception("WorkerLostError", moduleBilliard, err.Error()), ""
+	}
 	if limit, ok := errors.AsType[*LimitError](err); ok {
+		if limit.Err == nil {
+			limit = &LimitError{Soft: limit.Soft, Seconds: limit.Seconds, Err: errNotReturned}
+		}
 		if limit.Soft {
 			return exception("SoftTimeLimitExceeded", moduleBilliard), errorChain(limit.Err)
 		}
@@ -40,6 +53,9 @@ func exceptionOf(err error) (*celeryproto.Exception, string) {
 	}
 	return exception("RuntimeError", moduleBuiltins, err.Error()), errorChain(err)
 }
+
+// errNotReturned stands in the traceback of a task that was ended without its handler.
+var errNotReturned = errors.New("the handler had not returned")
 
 // exception builds an exception; an argument that JSON does not take becomes its text, as Celery uses its repr.
 func exception(class, module string, args ...any) *celeryproto.Exception {
@@ -77,7 +93,10 @@ func errorChain(err error) string {
 func (s *settler) meta(j *job, status string, result celeryproto.Raw, traceback string) *celeryproto.ResultMeta {
 	m := &celeryproto.ResultMeta{
 		Status: status, Result: result, Traceback: traceback, DateDone: time.Now().In(s.zone),
-		TaskID: j.task.ID, GroupID: j.task.GroupID, ParentID: j.task.ParentID,
+		TaskID: j.task.ID, GroupID: j.task.GroupID, ParentID: j.task.ParentID, Children: j.children(),
+	}
+	if !celeryproto.IsReady(status) {
+		m.DateDone = time.Time{}
 	}
 	if s.extended {
 		m.Extended = &celeryproto.ResultExtended{
@@ -87,12 +106,33 @@ func (s *settler) meta(j *job, status string, result celeryproto.Raw, traceback 
 	return m
 }
 
-// metaOf is the result of a job whose handlers ran.
-func (s *settler) metaOf(j *job, rep Report) *celeryproto.ResultMeta {
-	if rep.Outcome == Succeeded {
-		return s.meta(j, celeryproto.StatusSuccess, rep.Result, "")
+// retryMeta is the result of a job that is sent again.
+func (s *settler) retryMeta(j *job, retry *RetryError) *celeryproto.ResultMeta {
+	if retry.Err == nil {
+		return s.meta(j, celeryproto.StatusRetry, nil, errorChain(retry))
 	}
-	return s.failure(j, rep.Err)
+	e, traceback := exceptionOf(retry.Err)
+	if traceback == "" {
+		traceback = errorChain(retry)
+	}
+	return s.raised(j, celeryproto.StatusRetry, e, traceback)
+}
+
+// children are the result tuples of what the task sent, nil for none.
+func (j *job) children() celeryproto.Raw {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.trail) == 0 {
+		return nil
+	}
+	raw := []byte{'['}
+	for i := range j.trail {
+		if i > 0 {
+			raw = append(raw, ", "...)
+		}
+		raw = j.trail[i].Append(raw)
+	}
+	return append(raw, ']')
 }
 
 func (s *settler) failure(j *job, err error) *celeryproto.ResultMeta {

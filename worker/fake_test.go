@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/celeryproto/canvas"
+	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/integration/redistest"
 )
@@ -20,6 +22,7 @@ func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }
 
 // fakeDelivery records how a message ended.
 type fakeDelivery struct {
+	broker   *fakeBroker
 	mu       sync.Mutex // guards all
 	ended    string     // "ack", "requeue", "move", "dead"
 	envelope []byte
@@ -50,6 +53,26 @@ func (d *fakeDelivery) end(how string, set func()) error {
 
 func (d *fakeDelivery) ack(context.Context) error { return d.end("ack", func() {}) }
 
+func (d *fakeDelivery) complete(ctx context.Context, meta *celeryproto.ResultMeta, done func(error)) error {
+	if meta != nil {
+		if err := d.broker.Store(ctx, meta); err != nil {
+			done(err)
+			return nil
+		}
+	}
+	d.mu.Lock()
+	acked := d.ended == "ack"
+	d.mu.Unlock()
+	if acked {
+		done(nil)
+		return nil
+	}
+	done(d.ack(ctx))
+	return nil
+}
+
+func (d *fakeDelivery) reject(context.Context) error { return d.end("reject", func() {}) }
+
 func (d *fakeDelivery) requeue(_ context.Context, envelope []byte, wait, rest time.Duration) error {
 	return d.end("requeue", func() { d.envelope, d.wait, d.rest = envelope, wait, rest })
 }
@@ -68,8 +91,10 @@ func (d *fakeDelivery) park() {
 	d.parked = true
 }
 
-// fakeBroker is a consumer and a result backend in memory.
+// fakeBroker is a consumer and the part of a result backend in memory that tests of the engine need.
 type fakeBroker struct {
+	Backend // nil: chords are tested with Redis
+
 	messagesC chan received // sent by tests, received by run
 	backC     chan struct{} // closed by giveBackAll
 
@@ -77,6 +102,8 @@ type fakeBroker struct {
 	stored map[string]*celeryproto.ResultMeta
 	fail   int // how many of the next stores fail
 	given  int // jobs given back before they began
+
+	published []redisbroker.Message
 }
 
 func (b *fakeBroker) run(fetch context.Context, handle func(received)) error {
@@ -104,6 +131,8 @@ func (b *fakeBroker) giveBack(_ context.Context, jobs []*job) error {
 	return nil
 }
 
+func (b *fakeBroker) addPrefetch(int) {}
+
 func (b *fakeBroker) giveBackAll(context.Context) error {
 	close(b.backC)
 	return nil
@@ -126,8 +155,18 @@ func (b *fakeBroker) result(id string) *celeryproto.ResultMeta {
 	return b.stored[id]
 }
 
+// Publish records what follows tasks.
+func (b *fakeBroker) Publish(_ context.Context, msgs ...redisbroker.Message) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.published = append(b.published, msgs...)
+	return nil
+}
+
 // fakeSender records what handlers send.
 type fakeSender struct {
+	Sender // nil: canvases are tested with Redis
+
 	mu       sync.Mutex // guards both
 	triggers []Trigger
 	frames   []string
@@ -163,6 +202,7 @@ type rig struct {
 func testSettings() *compat.Settings {
 	s := &compat.Settings{}
 	s.DFWS.GoQueue = "go"
+	s.Celery.TaskDefaultQueue = "celery"
 	s.Site.AuthUserModel = "auth.user"
 	return s
 }
@@ -191,11 +231,13 @@ func startRig(t testing.TB, cfg Config, register func(*Worker)) *rig {
 		t: t, w: w, sender: &fakeSender{}, doneC: make(chan error, 1),
 		broker: &fakeBroker{messagesC: make(chan received), backC: make(chan struct{}), stored: map[string]*celeryproto.ResultMeta{}},
 	}
-	exec := &executor{timeout: w.cfg.HandlerTimeout, sender: r.sender, log: w.log, observer: &w.cfg.Observer}
+	exec := &executor{timeout: w.cfg.HandlerTimeout, sender: r.sender, env: &canvas.Env{}, log: w.log, observer: &w.cfg.Observer}
 	settle := &settler{
-		cfg: w.cfg, results: r.broker, zone: time.UTC, node: "go.test@host", log: w.log, observer: &w.cfg.Observer,
+		cfg: w.cfg, results: r.broker, quick: true, zone: time.UTC, node: "go.test@host", log: w.log, observer: &w.cfg.Observer,
 		extended: cfg.Settings.Celery.ResultExtended, ignore: cfg.Settings.Celery.TaskIgnoreResult,
+		events: &eventHub{},
 	}
+	settle.flow = newWorkflow(&w.cfg, r.broker, r.broker, time.UTC)
 	ctx, stop := context.WithCancel(t.Context())
 	r.stop = stop
 	var group sync.WaitGroup
@@ -208,6 +250,10 @@ func startRig(t testing.TB, cfg Config, register func(*Worker)) *rig {
 	return r
 }
 
+func (r *rig) delivery() *fakeDelivery {
+	return &fakeDelivery{broker: r.broker, doneC: make(chan struct{})}
+}
+
 // send gives a message to the worker.
 func (r *rig) send(task *celeryproto.Task) *fakeDelivery {
 	r.t.Helper()
@@ -215,7 +261,7 @@ func (r *rig) send(task *celeryproto.Task) *fakeDelivery {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	d := &fakeDelivery{doneC: make(chan struct{})}
+	d := r.delivery()
 	r.broker.messagesC <- received{delivery: d, queue: "go", envelope: envelope}
 	return d
 }

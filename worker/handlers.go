@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/dfws/dfws/compat"
 )
 
 // handlers is what was registered. It is filled before Run and only read afterwards.
@@ -16,14 +18,17 @@ type handlers struct {
 	tasks   map[string]*taskHandler
 	order   []*signalHandler
 	index   map[signalQueue][]*signalHandler // of signals, made by freeze
-	faults  []error
+
+	site         sitePolicy // what freeze resolves the tasks' options with
+	signalPolicy policy     // of df_websockets' task: each handler of a signal has a timeout of its own
+	faults       []error
 }
 
 // signalQueue is what the seven arguments of a signal's task select handlers by.
 type signalQueue struct{ signal, queue string }
 
-func newHandlers() *handlers {
-	return &handlers{signals: map[string][]*signalHandler{}, tasks: map[string]*taskHandler{}}
+func newHandlers(site sitePolicy) *handlers {
+	return &handlers{signals: map[string][]*signalHandler{}, tasks: map[string]*taskHandler{}, site: site}
 }
 
 var errRunning = errors.New("registered after Run was called")
@@ -52,6 +57,14 @@ func (w *Worker) addSignal(s *signalHandler) {
 
 func (w *Worker) addTask(t *taskHandler) {
 	h := w.handlers
+	if t.task == "" || t.task == compat.TaskName {
+		w.fault(fmt.Errorf("task %q: not a name for a task", t.task))
+		return
+	}
+	if err := t.options.check(); err != nil {
+		w.fault(fmt.Errorf("task %q: %w", t.task, err))
+		return
+	}
 	if t.queue == "" {
 		t.queue = w.cfg.Settings.DFWS.GoQueue
 	}
@@ -77,6 +90,11 @@ func (h *handlers) freeze() error {
 		key := signalQueue{s.signal, s.queue}
 		h.index[key] = append(h.index[key], s)
 	}
+	for _, t := range h.tasks {
+		t.site = &h.site
+		t.policy.resolve(t.options, &h.site)
+	}
+	h.signalPolicy.resolve(TaskOptions{}, &h.site)
 	if len(h.signals) == 0 && len(h.tasks) == 0 && len(h.faults) == 0 {
 		return errors.New("worker: no handler is registered")
 	}

@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,27 +29,103 @@ type job struct {
 	taken time.Time
 	eta   time.Time // zero: at once
 
-	plain *taskHandler // the handler of a plain task
+	policy *policy      // how it is run and settled; set once it is decoded
+	plain  *taskHandler // the handler of a plain task
 
 	signal *compat.SignalCall // nil for a plain task
 	window *compat.WindowInfo
 	calls  []*signalHandler
 	hops   int
-	acked  bool // acked before its handlers ran
+
+	prev, next *job // in the engine's table, whose mutex guards them
+
+	mu        sync.Mutex // guards the fields below
+	phase     phase
+	began     time.Time                // when its handlers were called
+	acked     bool                     // before its handlers ran
+	over      bool                     // ended, by its handlers' return or without them
+	abandoned bool                     // ended without them, and another goroutine has their slot
+	cancel    context.CancelCauseFunc  // ends the handlers' context; nil before they are called
+	doomed    error                    // why they are to be ended as soon as they begin
+	trail     []celeryproto.ResultTree // what they sent
 }
 
-// errCanvas refuses what this release does not execute, before anything is run.
-type errCanvas struct{ part string }
+// phase is where a job is on its way.
+type phase uint8
 
-func (e errCanvas) Error() string {
-	return "the task carries a " + e.part + ", and Go workers of this release do not run workflows (canvas): let a Python worker run it"
+const (
+	phaseReserved  phase = iota // waits for a slot
+	phaseScheduled              // waits for its ETA
+	phaseLimited                // waits for the rate limit
+	phaseActive                 // its handlers run
+	phaseEnding                 // how it ended is being written
+)
+
+func (j *job) enter(p phase) {
+	j.mu.Lock()
+	j.phase = p
+	j.mu.Unlock()
+}
+
+// begin notes that the handlers are called and how they are stopped. One who wanted them stopped before does it now.
+func (j *job) begin(now time.Time, cancel context.CancelCauseFunc) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.phase, j.began, j.cancel = phaseActive, now, cancel
+	if j.doomed != nil {
+		cancel(j.doomed)
+	}
+}
+
+// terminate ends the handlers' context, now or once they are called. It reports whether the job had not ended.
+func (j *job) terminate(cause error) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.over {
+		return false
+	}
+	j.doomed = cause
+	if j.cancel != nil {
+		j.cancel(cause)
+	}
+	return true
+}
+
+// end reports whether the job ends now: true once.
+func (j *job) end() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	was := j.over
+	j.over, j.phase = true, phaseEnding
+	return !was
+}
+
+// isAbandoned tells whether another goroutine has taken over the slot of the job.
+func (j *job) isAbandoned() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.abandoned
+}
+
+// wasAcked tells whether the message was acked before the handlers ran.
+func (j *job) wasAcked() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.acked
+}
+
+// state returns the phase and, for a job that has begun, when.
+func (j *job) state() (p phase, began time.Time, acked bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.phase, j.began, j.acked
 }
 
 // errUnhandled says that no handler here takes the task.
 var errUnhandled = errors.New("no handler")
 
 // open decodes a message and finds its handlers. The job is usable for logging even with an error: *celeryproto.DecodeError
-// and *celeryproto.UnsupportedError for what cannot be read, errCanvas, errUnhandled.
+// and *celeryproto.UnsupportedError for what cannot be read, errUnhandled.
 func (h *handlers) open(r received, now time.Time) (*job, error) {
 	j := &job{received: r, taken: now}
 	if r.decodeErr != nil {
@@ -65,13 +143,15 @@ func (h *handlers) open(r received, now time.Time) (*job, error) {
 	if task.ETA != nil && task.ETA.After(now) {
 		j.eta = *task.ETA
 	}
+	j.policy = &h.signalPolicy
 	if task.Name == compat.TaskName {
 		return j, h.openSignal(j)
 	}
 	if j.plain = h.tasks[task.Name]; j.plain == nil {
 		return j, errUnhandled
 	}
-	return j, canvasOf(task)
+	j.policy = &j.plain.policy
+	return j, nil
 }
 
 func (h *handlers) openSignal(j *job) error {
@@ -87,26 +167,6 @@ func (h *handlers) openSignal(j *job) error {
 		if j.calls = h.index[signalQueue{call.Signal, call.Queue}]; len(j.calls) == 0 {
 			return errUnhandled
 		}
-	}
-	return canvasOf(j.task)
-}
-
-// canvasOf refuses tasks that something else is to follow.
-func canvasOf(t *celeryproto.Task) error {
-	for _, part := range []struct {
-		name string
-		raw  celeryproto.Raw
-	}{
-		{"callback (link)", t.Embed.Callbacks}, {"errback (link_error)", t.Embed.Errbacks},
-		{"chain", t.Embed.Chain}, {"chord", t.Embed.Chord},
-	} {
-		if part.raw.IsNull() {
-			continue
-		}
-		if list, err := part.raw.Array(); err == nil && len(list) == 0 { // the last step of a chain has "chain": []
-			continue
-		}
-		return errCanvas{part.name}
 	}
 	return nil
 }

@@ -9,17 +9,39 @@ import (
 // errStopped is the cause with which the worker ends the context of handlers that outlive SoftStopTimeout.
 var errStopped = errors.New("worker: stopped")
 
-// withLimits ends ctx at the message's soft limit, else at its hard one. In Celery the soft limit raises an exception in
-// the task and the hard one kills its process; a goroutine cannot be killed, so the context is all there is.
-func withLimits(ctx context.Context, limits [2]*float64) (context.Context, context.CancelFunc) {
-	hard, soft := limits[0], limits[1]
+// mostSeconds is the longest limit in seconds that a Duration holds.
+const mostSeconds = float64(1<<63-1) / float64(time.Second)
+
+// limitOf is a limit in a message as a Duration, or what the handler has for it.
+func limitOf(seconds *float64, own time.Duration) time.Duration {
 	switch {
-	case soft != nil && *soft > 0 && (hard == nil || *hard <= 0 || *soft <= *hard):
-		return limit(ctx, true, *soft)
-	case hard != nil && *hard > 0:
-		return limit(ctx, false, *hard)
+	case seconds == nil || *seconds <= 0:
+		return own
+	case *seconds >= mostSeconds:
+		return 1<<63 - 1
+	default:
+		return time.Duration(*seconds * float64(time.Second))
 	}
-	return ctx, func() {}
+}
+
+// hardLimit is the job's hard time limit, 0 for none: the message's, else the task's, else the worker's.
+func (j *job) hardLimit(general time.Duration) time.Duration {
+	own := time.Duration(j.policy.timeLimit.Load())
+	if own == 0 && j.plain != nil {
+		own = general
+	}
+	return min(limitOf(j.task.TimeLimit[0], own), 1<<63-1-endGrace)
+}
+
+// softLimit is the job's soft time limit, 0 for none.
+func (j *job) softLimit() time.Duration {
+	return limitOf(j.task.TimeLimit[1], time.Duration(j.policy.softTimeLimit.Load()))
+}
+
+// hardLimitOf is the hard time limit that a task failed by, if it did.
+func hardLimitOf(err error) (*LimitError, bool) {
+	limit, ok := errors.AsType[*LimitError](err)
+	return limit, ok && !limit.Soft
 }
 
 // withTimeout ends ctx after the handler's own timeout, else the worker's.
@@ -28,16 +50,7 @@ func withTimeout(ctx context.Context, own, general time.Duration) (context.Conte
 	if d == 0 {
 		return ctx, func() {}
 	}
-	return limit(ctx, false, d.Seconds())
-}
-
-func limit(ctx context.Context, soft bool, seconds float64) (context.Context, context.CancelFunc) {
-	const most = float64(1<<63-1) / float64(time.Second)
-	d := time.Duration(1<<63 - 1)
-	if seconds < most {
-		d = time.Duration(seconds * float64(time.Second))
-	}
-	return context.WithTimeoutCause(ctx, d, &LimitError{Soft: soft, Seconds: seconds})
+	return context.WithTimeoutCause(ctx, d, &LimitError{Seconds: d.Seconds()})
 }
 
 // limited turns the error of a handler whose time is over into a *LimitError, unless it named an exception itself.

@@ -11,6 +11,16 @@ const (
 	Succeeded Outcome = "succeeded"
 	// Failed: a handler returned an error or panicked, or its arguments did not fit a task's.
 	Failed Outcome = "failed"
+	// Retried: the handler asked for another try, which was sent.
+	Retried Outcome = "retried"
+	// Rejected: the handler rejected the message: it went back to its queue, or the task is a FAILURE.
+	Rejected Outcome = "rejected"
+	// Ignored: the handler wanted nothing stored (ErrIgnore).
+	Ignored Outcome = "ignored"
+	// Replaced: another task was sent in its place.
+	Replaced Outcome = "replaced"
+	// Revoked: the task was revoked before it began, or terminated.
+	Revoked Outcome = "revoked"
 	// Expired: the task's time was over before it began.
 	Expired Outcome = "expired"
 	// Unhandled: no handler here; the task went back to its queue or to Config.UnknownQueue.
@@ -36,8 +46,6 @@ const (
 	DeadUndecodable = "undecodable"
 	// DeadUnhandled: no worker took it within Config.MaxHops.
 	DeadUnhandled = "unhandled"
-	// DeadCanvas: it carries a part of a workflow that this release does not execute.
-	DeadCanvas = "canvas"
 )
 
 // TaskInfo names a task in an Observer.
@@ -64,6 +72,8 @@ type Observer struct {
 	Requeued func(queue string, hops int)
 	// Waiting: how many tasks wait for their ETA, after each change.
 	Waiting func(tasks int)
+	// Slots: how many tasks may run at once and how many do, after each change of the former.
+	Slots func(size, busy int)
 	// FrameLost: the frame of a delayed signal could not be given to the channel layer.
 	FrameLost func(signal string)
 	// ResultLost: a result could not be stored before the worker stopped.
@@ -109,6 +119,12 @@ func (o *Observer) requeued(queue string, hops int) {
 func (o *Observer) waiting(tasks int) {
 	if o.Waiting != nil {
 		o.Waiting(tasks)
+	}
+}
+
+func (o *Observer) slots(size, busy int) {
+	if o.Slots != nil {
+		o.Slots(size, busy)
 	}
 }
 

@@ -23,6 +23,7 @@ type plan struct {
 	byName map[string]int // argument name → index in fields
 	remain []int          // reflect index of the `,remain` field; nil when unknown arguments are refused
 	anyMap bool           // the type is map[string]any: every argument is taken
+	raw    bool           // the type is RawArgs
 }
 
 // planField is one argument.
@@ -64,11 +65,14 @@ func planFor(t reflect.Type) (*plan, error) {
 }
 
 func makePlan(t reflect.Type) (*plan, error) {
-	if t == mapStringAny {
+	switch t {
+	case mapStringAny:
 		return &plan{typ: t, anyMap: true}, nil
+	case reflect.TypeFor[RawArgs]():
+		return &plan{typ: t, raw: true}, nil
 	}
 	if t.Kind() != reflect.Struct {
-		return nil, fmt.Errorf("arguments are a %s, want a struct or map[string]any", t)
+		return nil, fmt.Errorf("arguments are a %s, want a struct, a map[string]any or RawArgs", t)
 	}
 	p := &plan{typ: t, byName: map[string]int{}}
 	if err := p.addStruct(t, nil); err != nil {
@@ -155,7 +159,7 @@ func (p *plan) names() (required, optional []string) {
 }
 
 // takesAny tells whether unknown arguments are accepted.
-func (p *plan) takesAny() bool { return p.anyMap || p.remain != nil }
+func (p *plan) takesAny() bool { return p.anyMap || p.raw || p.remain != nil }
 
 func numeric(t reflect.Type) bool {
 	if t.Kind() == reflect.Pointer {

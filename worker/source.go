@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat/dispatch"
 )
@@ -18,47 +19,41 @@ const stopMargin = 5 * time.Second
 // redisSource is the consumer of a running worker.
 type redisSource struct {
 	broker   *redisbroker.Broker
+	results  *redisbroker.Results // nil: not in Redis
 	consumer *redisbroker.Consumer
 	log      *slog.Logger
-
-	mu    sync.Mutex // guards held and ended
-	held  map[*redisDelivery]struct{}
-	ended bool // everything was given back: what comes now goes back as well
+	ended    atomic.Bool // everything was given back: what comes now goes back as well
 }
 
 func newRedisSource(services *dispatch.Services, queues []string, cfg Config) (*redisSource, error) {
+	drain := noDrainLimit
+	if cfg.SoftStopTimeout >= 0 {
+		drain = cfg.SoftStopTimeout + cfg.HardStopTimeout + stopMargin
+	}
 	c, err := services.Broker.NewConsumer(redisbroker.ConsumerConfig{
-		Queues: queues, Prefetch: cfg.prefetch(), DrainTimeout: cfg.SoftStopTimeout + cfg.HardStopTimeout + stopMargin,
+		Queues: queues, Prefetch: cfg.prefetch(), DrainTimeout: drain, Results: services.Results,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &redisSource{broker: services.Broker, consumer: c, log: cfg.Logger, held: map[*redisDelivery]struct{}{}}, nil
+	return &redisSource{broker: services.Broker, results: services.Results, consumer: c, log: cfg.Logger}, nil
 }
+
+// noDrainLimit is for workers that wait for their handlers as long as it takes.
+const noDrainLimit = 10 * 365 * 24 * time.Hour
 
 // run implements consumer.
 func (s *redisSource) run(fetch context.Context, handle func(received)) error {
 	return s.consumer.Run(fetch, func(d *redisbroker.Delivery) {
-		own := &redisDelivery{Delivery: d, source: s}
-		if !s.hold(own) {
+		if s.ended.Load() {
 			s.restoreLate(fetch, d)
 			return
 		}
 		handle(received{
-			delivery: own, queue: d.Queue, size: len(d.Raw), envelope: d.Envelope, decodeErr: d.DecodeErr, redelivered: d.Redelivered,
+			delivery: &redisDelivery{Delivery: d, source: s}, queue: d.Queue, size: len(d.Raw), envelope: d.Envelope,
+			decodeErr: d.DecodeErr, redelivered: d.Redelivered,
 		})
 	})
-}
-
-// hold notes a delivery, unless the worker is done with all of them.
-func (s *redisSource) hold(d *redisDelivery) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return false
-	}
-	s.held[d] = struct{}{}
-	return true
 }
 
 // restoreLate gives a delivery back that arrived after giveBackAll. If it fails, the end of the consumer tries again.
@@ -79,7 +74,6 @@ func (s *redisSource) giveBack(ctx context.Context, jobs []*job) error {
 	for _, j := range jobs {
 		if d, ok := j.delivery.(*redisDelivery); ok {
 			deliveries = append(deliveries, d.Delivery)
-			s.forget(d)
 		}
 	}
 	return s.consumer.Restore(ctx, deliveries...)
@@ -87,28 +81,19 @@ func (s *redisSource) giveBack(ctx context.Context, jobs []*job) error {
 
 // giveBackAll implements consumer.
 func (s *redisSource) giveBackAll(ctx context.Context) error {
-	s.mu.Lock()
-	deliveries := make([]*redisbroker.Delivery, 0, len(s.held))
-	for d := range s.held {
-		deliveries = append(deliveries, d.Delivery)
-	}
-	clear(s.held)
-	s.ended = true
-	s.mu.Unlock()
-	return s.consumer.Restore(ctx, deliveries...)
+	s.ended.Store(true)
+	return s.consumer.RestoreAll(ctx)
 }
 
-func (s *redisSource) forget(d *redisDelivery) {
-	s.mu.Lock()
-	delete(s.held, d)
-	s.mu.Unlock()
-}
+// addPrefetch implements consumer.
+func (s *redisSource) addPrefetch(n int) { s.consumer.AddPrefetch(n) }
 
 // redisDelivery is a delivery of a running worker.
 type redisDelivery struct {
 	*redisbroker.Delivery
 	source *redisSource
 	parked bool // changed by the goroutine that holds the job, one after the other
+	acked  bool // likewise
 }
 
 // ended notes the end of a delivery. One that was lost meanwhile has ended as well: it is somebody else's.
@@ -116,7 +101,6 @@ func (d *redisDelivery) ended(err error) error {
 	if err != nil && !errors.Is(err, redisbroker.ErrLost) {
 		return err
 	}
-	d.source.forget(d)
 	if d.parked {
 		d.parked = false
 		d.source.consumer.AddPrefetch(-1)
@@ -124,7 +108,24 @@ func (d *redisDelivery) ended(err error) error {
 	return nil
 }
 
-func (d *redisDelivery) ack(ctx context.Context) error { return d.ended(d.Ack(ctx)) }
+func (d *redisDelivery) ack(ctx context.Context) error {
+	err := d.ended(d.Ack(ctx))
+	d.acked = err == nil
+	return err
+}
+
+func (d *redisDelivery) complete(ctx context.Context, meta *celeryproto.ResultMeta, done func(error)) error {
+	if !d.acked {
+		return d.Complete(ctx, meta, func(err error) { done(d.ended(err)) })
+	}
+	if meta == nil {
+		done(nil)
+		return nil
+	}
+	return d.source.results.StoreAsync(ctx, meta, done)
+}
+
+func (d *redisDelivery) reject(ctx context.Context) error { return d.ended(d.Reject(ctx, true)) }
 
 func (d *redisDelivery) requeue(ctx context.Context, envelope []byte, wait, rest time.Duration) error {
 	return d.ended(d.Requeue(ctx, envelope, redisbroker.RequeueOptions{Delay: wait, Rest: rest}))

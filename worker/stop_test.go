@@ -31,7 +31,7 @@ func TestStop(t *testing.T) {
 	r := startRig(t, Config{Concurrency: 1, SoftStopTimeout: 20 * time.Millisecond}, wait)
 	running, waiting := r.send(mustTask(t, "wait", nil, nil)), r.send(mustTask(t, "wait", nil, nil))
 	<-startedC
-	eventually(t, "the second waits for a slot", func() bool { return len(r.engine.readyC) == 1 })
+	eventually(t, "the second waits for a slot", func() bool { _, _, waiting := r.engine.slots.counts(); return waiting == 1 })
 	r.stop()
 	if err := <-r.doneC; err != nil {
 		t.Errorf("stop: %v", err)

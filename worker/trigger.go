@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/celeryproto/canvas"
 	"github.com/dfws/dfws/compat/dispatch"
 )
 
@@ -42,6 +43,12 @@ type Sender interface {
 	Trigger(ctx context.Context, t Trigger) error
 	// Frame gives the frame of a delayed signal to the windows of each topic. opts are as in the signal's task.
 	Frame(ctx context.Context, signal string, opts celeryproto.Raw, topics []string) error
+	// Apply sends what applying a signature has to send.
+	Apply(ctx context.Context, plan *canvas.Plan) error
+	// AddToChord makes the header of a chord one part larger.
+	AddToChord(ctx context.Context, groupID string, r *celeryproto.ResultTree) error
+	// StoreState stores a state of a running task.
+	StoreState(ctx context.Context, m *celeryproto.ResultMeta) error
 }
 
 // Trigger sends a signal with the call's window info: opts is a struct, a map or a celeryproto.Raw object; no target
@@ -56,16 +63,6 @@ func (c *Call) TriggerWith(ctx context.Context, t Trigger) error {
 	if t.Window == nil {
 		t.Window = c.Window
 	}
-	return send(ctx, c.sender, t)
-}
-
-// Trigger sends a signal from a task, which has no window: ToWindow and ToUser then reach nobody.
-func (c *TaskCall) Trigger(ctx context.Context, signal string, opts any, to ...Target) error {
-	return send(ctx, c.sender, Trigger{Signal: signal, Opts: opts, To: to})
-}
-
-// TriggerWith sends a signal with a delay, an expiry or a window.
-func (c *TaskCall) TriggerWith(ctx context.Context, t Trigger) error {
 	return send(ctx, c.sender, t)
 }
 

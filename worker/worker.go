@@ -5,11 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/celeryproto/canvas"
+	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat/dispatch"
 )
 
@@ -20,6 +25,7 @@ type Worker struct {
 	log      *slog.Logger
 	running  atomic.Bool
 	ready    atomic.Bool
+	engine   atomic.Pointer[engine] // nil unless it consumes
 }
 
 // New returns a worker without handlers. It connects to nothing; Run does.
@@ -28,7 +34,7 @@ func New(cfg Config) (*Worker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Worker{cfg: cfg, handlers: newHandlers(), log: cfg.Logger}, nil
+	return &Worker{cfg: cfg, handlers: newHandlers(cfg.sitePolicy()), log: cfg.Logger}, nil
 }
 
 // errNotReady is what Ready returns outside of consuming.
@@ -40,6 +46,28 @@ func (w *Worker) Ready() error {
 		return nil
 	}
 	return errNotReady
+}
+
+// StopMode is how a worker stops.
+type StopMode int
+
+// The ways to stop (celery 5.7, docs/userguide/workers.rst).
+const (
+	// Warm waits for running tasks, up to Config.SoftStopTimeout, as Celery on SIGTERM.
+	Warm StopMode = iota
+	// Cold ends the contexts of running tasks, after Config.SoftShutdownTimeout if that is set, as Celery on SIGQUIT or a second
+	// SIGTERM. What was not acked goes back to its queue.
+	Cold
+)
+
+// Stop makes Run return as the end of its context does. A Cold one after a Warm one ends the wait of that.
+func (w *Worker) Stop(mode StopMode) error {
+	e := w.engine.Load()
+	if e == nil {
+		return errNotRunning
+	}
+	e.stop(mode == Cold)
+	return nil
 }
 
 // Queues returns the queues that Run consumes, sorted when they are those of the handlers.
@@ -65,7 +93,11 @@ func (w *Worker) Execute(ctx context.Context, task *celeryproto.Task, queue stri
 	if err != nil {
 		return Report{}, fmt.Errorf("worker: %w", err)
 	}
-	exec := &executor{timeout: w.cfg.HandlerTimeout, sender: sender, log: w.log, observer: &w.cfg.Observer}
+	exec := &executor{
+		timeout: w.cfg.HandlerTimeout, sender: sender, env: &canvas.Env{}, meta: stateMeta, log: w.log, observer: &w.cfg.Observer,
+	}
+	ctx, cancel := withTimeout(ctx, j.hardLimit(w.cfg.HandlerTimeout), 0)
+	defer cancel()
 	return exec.run(ctx, j), nil
 }
 
@@ -95,6 +127,10 @@ func (w *Worker) serve(ctx context.Context, services *dispatch.Services) error {
 	if err := w.announce(ctx, reg, queues); err != nil || ctx.Err() != nil {
 		return err
 	}
+	backend, err := openBackend(services)
+	if err != nil {
+		return err
+	}
 	source, err := newRedisSource(services, queues, w.cfg)
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
@@ -110,10 +146,14 @@ func (w *Worker) serve(ctx context.Context, services *dispatch.Services) error {
 	})
 	group.Go(func() { w.keepAnnounced(background, reg, queues) })
 
-	e := newEngine(w.cfg, w.handlers, w.executor(services), w.settler(services))
+	settle := w.settler(services, backend)
+	e := newEngine(w.cfg, w.handlers, w.executor(services, settle), settle)
 	w.log.Info("consuming", "app", w.cfg.App, "queues", queues, "concurrency", w.cfg.Concurrency)
+	e.begin(ctx, source)
+	w.engine.Store(e)
+	defer w.engine.Store(nil)
 	w.ready.Store(true)
-	unready := context.AfterFunc(ctx, func() { w.ready.Store(false) })
+	unready := context.AfterFunc(e.phases.fetch, func() { w.ready.Store(false) })
 	defer unready()
 	err = e.run(ctx, source)
 	w.ready.Store(false)
@@ -121,23 +161,52 @@ func (w *Worker) serve(ctx context.Context, services *dispatch.Services) error {
 	return err
 }
 
-func (w *Worker) executor(services *dispatch.Services) *executor {
-	return &executor{timeout: w.cfg.HandlerTimeout, sender: redisSender{services}, log: w.log, observer: &w.cfg.Observer}
+// stateMeta is a state as Execute gives it to its sender.
+func stateMeta(j *job, status string, result celeryproto.Raw) *celeryproto.ResultMeta {
+	return &celeryproto.ResultMeta{TaskID: j.task.ID, Status: status, Result: result}
 }
 
-func (w *Worker) settler(services *dispatch.Services) *settler {
+func (w *Worker) executor(services *dispatch.Services, s *settler) *executor {
+	e := &executor{
+		timeout: w.cfg.HandlerTimeout, sender: redisSender{services, s.flow}, env: &s.flow.env, log: w.log, observer: &w.cfg.Observer,
+	}
+	if s.results != nil {
+		e.meta = func(j *job, status string, result celeryproto.Raw) *celeryproto.ResultMeta {
+			return s.meta(j, status, result, "")
+		}
+	}
+	return e
+}
+
+func (w *Worker) settler(services *dispatch.Services, backend Backend) *settler {
 	celery := &w.cfg.Settings.Celery
 	zone, err := time.LoadLocation(celery.Timezone)
 	if err != nil {
 		w.log.Warn("time zone not known here, results are dated in UTC", "timezone", celery.Timezone)
 		zone = time.UTC
 	}
-	s := &settler{
-		cfg: w.cfg, zone: zone, extended: celery.ResultExtended, ignore: celery.TaskIgnoreResult, node: w.cfg.nodeName(),
+	_, quick := backend.(*redisbroker.Results)
+	return &settler{
+		cfg: w.cfg, results: backend, quick: quick, zone: zone, extended: celery.ResultExtended, ignore: celery.TaskIgnoreResult,
+		node: w.cfg.nodeName(), flow: newWorkflow(&w.cfg, services.Broker, backend, zone), events: &eventHub{},
 		log: w.log, observer: &w.cfg.Observer,
 	}
-	if services.Results != nil {
-		s.results = services.Results
+}
+
+func newWorkflow(cfg *Config, broker publisher, backend Backend, zone *time.Location) *workflow {
+	celery := &cfg.Settings.Celery
+	return &workflow{
+		env:      canvas.Env{ReplyTo: uuid.NewString()},
+		defaults: canvas.Defaults{Location: zone, LocalTime: !celery.EnableUTC, Origin: origin(), Serializer: celery.TaskSerializer},
+		router:   &router{defaultQueue: celery.TaskDefaultQueue}, publisher: broker, backend: backend, now: time.Now,
 	}
-	return s
+}
+
+// origin names this process in what it sends (celery 5.7, utils/nodenames.py, anon_nodename).
+func origin() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	return fmt.Sprintf("gen%d@%s", os.Getpid(), host)
 }

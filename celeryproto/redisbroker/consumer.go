@@ -87,9 +87,10 @@ type Consumer struct {
 	wakeC chan struct{} // anybody sends, the take loop receives; capacity 1: the loop looks at everything when it wakes
 
 	mu       sync.Mutex
-	held     map[*Delivery]struct{} // taken and not ended
+	held     heldList // taken and not ended
 	prefetch int
 	emptyC   chan struct{} // closed by whoever ends the last held delivery while Run drains; else nil
+	queues   []string      // to consume; replaced, never changed
 
 	// Only the take loop uses these.
 	cycle   []string
@@ -107,10 +108,7 @@ func (b *Broker) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	cfg = cfg.withDefaults()
 	c := &Consumer{
 		b: b, cfg: cfg, id: uuid.NewString(), wakeC: make(chan struct{}, 1), tookC: make(chan struct{}),
-		held: make(map[*Delivery]struct{}), prefetch: cfg.Prefetch, cycle: cfg.Queues,
-	}
-	if b.opts.QueueOrderStrategy == OrderSorted {
-		slices.Sort(c.cycle)
+		prefetch: cfg.Prefetch, queues: cfg.Queues,
 	}
 	c.sharesResults = cfg.Results != nil && sameDatabase(b.client.Options(), cfg.Results.client.Options())
 	c.settler = newSettler(b, c.finish)
@@ -122,7 +120,39 @@ func (b *Broker) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 func (c *Consumer) Held() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.held)
+	return c.held.n
+}
+
+// Queues are those that are consumed.
+func (c *Consumer) Queues() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.queues)
+}
+
+// AddQueue makes the consumer take from a further queue, the last in its order. False: it did already.
+func (c *Consumer) AddQueue(queue string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if queue == "" || slices.Contains(c.queues, queue) {
+		return false
+	}
+	c.queues = append(slices.Clone(c.queues), queue)
+	c.wake()
+	return true
+}
+
+// CancelQueue makes the consumer take nothing more from a queue; what it holds is not affected. False: it took nothing from it.
+func (c *Consumer) CancelQueue(queue string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.Index(c.queues, queue)
+	if i < 0 {
+		return false
+	}
+	c.queues = slices.Delete(slices.Clone(c.queues), i, i+1)
+	c.wake()
+	return true
 }
 
 // AddPrefetch changes how many deliveries may be held. Celery adds one for each task that waits for its ETA.
@@ -151,11 +181,8 @@ func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
 	if !c.cfg.SkipRestore {
 		wg.Go(func() { c.runRestore(ctx) })
 	}
-	idle := c.newIdleWait()
-	idle.start(ctx, &wg)
-	c.takeLoop(ctx, idle, handle)
+	err := c.takeLoop(ctx, &wg, handle)
 	close(c.tookC)
-	err := idle.stop()
 	wg.Wait()
 	err = errors.Join(err, c.stop(ctx))
 	stopSettling()
@@ -167,10 +194,19 @@ func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
 // deliveries back after that, by Restore, keeps their order: they are older.
 func (c *Consumer) TakingEnded() <-chan struct{} { return c.tookC }
 
-func (c *Consumer) takeLoop(ctx context.Context, idle *idleWait, handle func(*Delivery)) {
+func (c *Consumer) takeLoop(ctx context.Context, wg *sync.WaitGroup, handle func(*Delivery)) error {
 	var pause backoff
 	failing := false
+	idle := c.newIdleWait(nil)
 	for ctx.Err() == nil {
+		if queues := c.order(); !slices.Equal(queues, idle.queues) {
+			if err := idle.stop(); err != nil {
+				c.b.logger.Warn("redisbroker: waiting for messages", "err", err)
+			}
+			c.setCycle(queues)
+			idle = c.newIdleWait(queues)
+			idle.start(ctx, wg)
+		}
 		free := c.free()
 		if free <= 0 {
 			select {
@@ -205,6 +241,31 @@ func (c *Consumer) takeLoop(ctx context.Context, idle *idleWait, handle func(*De
 			handle(d)
 		}
 	}
+	return idle.stop()
+}
+
+// order lists the queues in the order in which they are served at first.
+func (c *Consumer) order() []string {
+	queues := c.Queues()
+	if c.b.opts.QueueOrderStrategy == OrderSorted {
+		slices.Sort(queues)
+	}
+	return queues
+}
+
+// setCycle changes the queues and leaves the order of those that stay.
+func (c *Consumer) setCycle(queues []string) {
+	if c.b.opts.QueueOrderStrategy != OrderRoundRobin {
+		c.cycle = queues
+		return
+	}
+	cycle := slices.DeleteFunc(slices.Clone(c.cycle), func(q string) bool { return !slices.Contains(queues, q) })
+	for _, q := range queues {
+		if !slices.Contains(cycle, q) {
+			cycle = append(cycle, q)
+		}
+	}
+	c.cycle = cycle
 }
 
 // restoreUnseen puts back what nobody was given before the consumer had to stop: nothing is to be waited for.
@@ -224,7 +285,7 @@ func (c *Consumer) free() int {
 }
 
 func (c *Consumer) freeLocked() int {
-	return c.prefetch - (len(c.held) - min(c.delayed.len(), c.cfg.MaxDelayed))
+	return c.prefetch - (c.held.n - min(c.delayed.len(), c.cfg.MaxDelayed))
 }
 
 func (c *Consumer) wake() {
@@ -262,8 +323,8 @@ func (c *Consumer) finish(d *Delivery, op *operation, err error) {
 	}
 	c.mu.Lock()
 	full := c.freeLocked() <= 0
-	delete(c.held, d)
-	if len(c.held) == 0 && c.emptyC != nil {
+	c.held.remove(d)
+	if c.held.n == 0 && c.emptyC != nil {
 		close(c.emptyC)
 		c.emptyC = nil
 	}
@@ -299,13 +360,8 @@ func (c *Consumer) stop(ctx context.Context) error {
 // snapshot lists what is held, in the order taken.
 func (c *Consumer) snapshot() []*Delivery {
 	c.mu.Lock()
-	all := make([]*Delivery, 0, len(c.held))
-	for d := range c.held {
-		all = append(all, d)
-	}
-	c.mu.Unlock()
-	slices.SortFunc(all, func(a, b *Delivery) int { return cmp.Compare(a.order, b.order) })
-	return all
+	defer c.mu.Unlock()
+	return c.held.all()
 }
 
 // settling reports whether the outcome of any delivery is still to come.
@@ -316,7 +372,7 @@ func (c *Consumer) settling() bool {
 // awaitEmpty returns when nothing is held, after d, or at the end of ctx.
 func (c *Consumer) awaitEmpty(ctx context.Context, d time.Duration) {
 	c.mu.Lock()
-	if len(c.held) == 0 {
+	if c.held.n == 0 {
 		c.mu.Unlock()
 		return
 	}
@@ -365,6 +421,9 @@ func (c *Consumer) Restore(ctx context.Context, deliveries ...*Delivery) error {
 	}
 	return errors.Join(errs...)
 }
+
+// RestoreAll is Restore for everything that is held.
+func (c *Consumer) RestoreAll(ctx context.Context) error { return c.Restore(ctx, c.snapshot()...) }
 
 // waitClient makes a client for n blocking commands at a time.
 func (b *Broker) waitClient(n int) *redis.Client {

@@ -518,3 +518,50 @@ func TestStopDoesNotWaitForDelay(t *testing.T) {
 		t.Errorf("%d messages in the queue, unacked %v", n, unackedOf(t, c, prefix))
 	}
 }
+
+// Queues are added and cancelled while the consumer runs, waiting or not.
+func TestAddAndCancelQueue(t *testing.T) {
+	t.Parallel()
+	for _, strategy := range []string{redisbroker.OrderRoundRobin, redisbroker.OrderPriority, redisbroker.OrderSorted} {
+		t.Run(strategy, func(t *testing.T) {
+			t.Parallel()
+			b, c, prefix := shared(t, redisbroker.Options{TransportOptions: redisbroker.TransportOptions{QueueOrderStrategy: strategy}})
+			consumer := mustConsume(t, b, redisbroker.ConsumerConfig{Queues: []string{"one"}, Prefetch: 10})
+			mustPublish(t, b, "two", 1)
+			mustPublish(t, b, "one", 2)
+			if d := consumer.next(t); d.Queue != "one" {
+				t.Errorf("from %s", d.Queue)
+			}
+			if !consumer.AddQueue("two") || consumer.AddQueue("two") || consumer.AddQueue("") {
+				t.Error("AddQueue")
+			}
+			if d := consumer.next(t); d.Queue != "two" {
+				t.Errorf("from %s", d.Queue)
+			}
+			if !consumer.CancelQueue("one") || consumer.CancelQueue("one") {
+				t.Error("CancelQueue")
+			}
+			mustPublish(t, b, "two", 3)
+			if d := consumer.next(t); d.Queue != "two" {
+				t.Errorf("from %s", d.Queue)
+			}
+			mustPublish(t, b, "one", 4)
+			mustPublish(t, b, "two", 5)
+			if d := consumer.next(t); d.Queue != "two" {
+				t.Errorf("from %s", d.Queue)
+			}
+			if n := c.LLen(t.Context(), prefix+"one").Val(); n != 1 {
+				t.Errorf("%d left in the cancelled queue", n)
+			}
+			if got := consumer.Queues(); !slices.Equal(got, []string{"two"}) {
+				t.Errorf("queues %v", got)
+			}
+			consumer.CancelQueue("two")
+			mustPublish(t, b, "two", 6)
+			consumer.AddQueue("one")
+			if d := consumer.next(t); d.Queue != "one" {
+				t.Errorf("from %s", d.Queue)
+			}
+		})
+	}
+}

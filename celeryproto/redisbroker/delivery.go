@@ -27,6 +27,8 @@ type Delivery struct {
 	// Redelivered is set when it was given back to its queue before: it may have run already.
 	Redelivered bool
 
+	prev, next *Delivery // of the consumer's held deliveries, under its lock
+
 	c     *Consumer
 	key   string // list it was taken from
 	back  []byte // what goes back to the queue: Raw, or its completed form

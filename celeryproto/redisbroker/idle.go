@@ -41,10 +41,10 @@ type idleWait struct {
 	done bool
 }
 
-func (c *Consumer) newIdleWait() *idleWait {
-	lists := c.b.keys.takeOrder(c.cfg.Queues)
+func (c *Consumer) newIdleWait(queues []string) *idleWait {
+	lists := c.b.keys.takeOrder(queues)
 	lists = lists[:min(len(lists), maxWaiters)]
-	w := &idleWait{b: c.b, client: c.b.waitClient(len(lists)), lists: lists, queues: c.cfg.Queues, rests: &c.rests, wake: c.wake}
+	w := &idleWait{b: c.b, client: c.b.waitClient(max(len(lists), 1)), lists: lists, queues: queues, rests: &c.rests, wake: c.wake}
 	w.cond.L = &w.mu
 	return w
 }

@@ -71,7 +71,7 @@ func (c *Consumer) runRestore(ctx context.Context) {
 func (c *Consumer) holds(tag string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for d := range c.held {
+	for d := c.held.first; d != nil; d = d.next {
 		if d.Tag == tag {
 			return true
 		}

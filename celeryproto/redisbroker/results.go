@@ -164,6 +164,17 @@ func (r *Results) Store(ctx context.Context, m *celeryproto.ResultMeta) error {
 	}
 }
 
+// StoreAsync is Store that returns once the result is queued. done is called once with the outcome, by a goroutine that must not be
+// held up; not when StoreAsync itself returns an error: m cannot be encoded, ctx has ended, or Close was called.
+func (r *Results) StoreAsync(ctx context.Context, m *celeryproto.ResultMeta, done func(error)) error {
+	s, err := r.storing(ctx, m)
+	if err != nil {
+		return err
+	}
+	s.done = done
+	return r.submit(s)
+}
+
 // storing encodes a result.
 func (r *Results) storing(ctx context.Context, m *celeryproto.ResultMeta) (*storing, error) {
 	if m.TaskID == "" {

@@ -88,7 +88,7 @@ func (r *Results) news(w *waiter) (published []byte, check bool) {
 func (r *Results) ready(ctx context.Context, taskID string, published []byte, check bool) (*celeryproto.ResultMeta, error) {
 	if published != nil {
 		meta, err := celeryproto.DecodeResult(published)
-		if err != nil || isReady(meta.Status) {
+		if err != nil || celeryproto.IsReady(meta.Status) {
 			return meta, err
 		}
 	}
@@ -96,20 +96,10 @@ func (r *Results) ready(ctx context.Context, taskID string, published []byte, ch
 		return nil, nil
 	}
 	meta, err := r.Get(ctx, taskID)
-	if errors.Is(err, ErrNoResult) || err == nil && !isReady(meta.Status) {
+	if errors.Is(err, ErrNoResult) || err == nil && !celeryproto.IsReady(meta.Status) {
 		return nil, nil
 	}
 	return meta, err
-}
-
-// isReady is celery.states.READY_STATES.
-func isReady(status string) bool {
-	switch status {
-	case celeryproto.StatusSuccess, celeryproto.StatusFailure, celeryproto.StatusRevoked:
-		return true
-	default:
-		return false
-	}
 }
 
 // subscribe registers a waiter, and subscribes to the channel when it is the first one.

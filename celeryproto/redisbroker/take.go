@@ -78,7 +78,7 @@ func (c *Consumer) deliveries(ctx context.Context, reply []any, order []string) 
 	}
 	c.mu.Lock()
 	for _, d := range deliveries {
-		c.held[d] = struct{}{}
+		c.held.add(d)
 	}
 	c.mu.Unlock()
 	for _, d := range deliveries {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/celeryproto/canvas"
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/worker"
 )
@@ -90,6 +91,10 @@ type Outcome struct {
 	Triggers []worker.Trigger
 	// Frames are the frames of a delayed signal.
 	Frames []Frame
+	// Plans are what the handler applied: canvas.Plan.Steps are the tasks it sent.
+	Plans []*canvas.Plan
+	// States are what the handler stored by UpdateState.
+	States []*celeryproto.ResultMeta
 }
 
 // Value is what a task returned, as Python would get it; it fails the test when the task failed.
@@ -157,14 +162,16 @@ func (b *Bench) execute(task *celeryproto.Task, queue string) *Outcome {
 	}
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	return &Outcome{Report: report, Triggers: rec.triggers, Frames: rec.frames}
+	return &Outcome{Report: report, Triggers: rec.triggers, Frames: rec.frames, Plans: rec.plans, States: rec.states}
 }
 
 // recorder is a worker.Sender.
 type recorder struct {
-	mu       sync.Mutex // guards both
+	mu       sync.Mutex // guards all
 	triggers []worker.Trigger
 	frames   []Frame
+	plans    []*canvas.Plan
+	states   []*celeryproto.ResultMeta
 }
 
 // Trigger implements worker.Sender.
@@ -180,5 +187,24 @@ func (r *recorder) Frame(_ context.Context, signal string, opts celeryproto.Raw,
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.frames = append(r.frames, Frame{Signal: signal, Opts: opts, Topics: topics})
+	return nil
+}
+
+// Apply implements worker.Sender.
+func (r *recorder) Apply(_ context.Context, plan *canvas.Plan) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.plans = append(r.plans, plan)
+	return nil
+}
+
+// AddToChord implements worker.Sender: the signature that was added comes with Apply.
+func (r *recorder) AddToChord(context.Context, string, *celeryproto.ResultTree) error { return nil }
+
+// StoreState implements worker.Sender.
+func (r *recorder) StoreState(_ context.Context, m *celeryproto.ResultMeta) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.states = append(r.states, m)
 	return nil
 }

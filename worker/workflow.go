@@ -1,0 +1,346 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/celeryproto/canvas"
+	"github.com/dfws/dfws/celeryproto/redisbroker"
+)
+
+// publisher puts messages into their queues: *redisbroker.Broker.
+type publisher interface {
+	Publish(ctx context.Context, msgs ...redisbroker.Message) error
+}
+
+// workflow sends what follows tasks: callbacks, chains, chords, errbacks, retries.
+type workflow struct {
+	env       canvas.Env
+	defaults  canvas.Defaults // Now is set for each use
+	router    *router
+	publisher publisher
+	backend   Backend         // nil: the site has none
+	newStyle  canvas.NewStyle // errbacks that only Python can call; nil: none is known
+	now       func() time.Time
+}
+
+// shipment is a plan made ready: it can be sent again where it was interrupted.
+type shipment struct {
+	chords   []celeryproto.ChordStart
+	messages []redisbroker.Message
+}
+
+// pack renders a plan's messages. The sizes of chords are known before any message: that is early enough.
+func (f *workflow) pack(plan *canvas.Plan) (*shipment, error) {
+	s := &shipment{}
+	defaults := f.defaults
+	defaults.Now = f.now()
+	for i := range plan.Steps {
+		step := &plan.Steps[i]
+		if step.Chord != nil {
+			s.chords = append(s.chords, *step.Chord)
+			continue
+		}
+		t, err := step.Send.Message(defaults)
+		if err != nil {
+			return nil, err
+		}
+		m, err := f.router.address(step.Send, t)
+		if err != nil {
+			return nil, err
+		}
+		s.messages = append(s.messages, m)
+	}
+	if len(s.chords) > 0 && f.backend == nil {
+		return nil, errNoBackend
+	}
+	return s, nil
+}
+
+// ship sends what was not sent yet.
+func (f *workflow) ship(ctx context.Context, s *shipment) error {
+	for len(s.chords) > 0 {
+		if err := f.backend.StartChord(ctx, s.chords[0]); err != nil {
+			return err
+		}
+		s.chords = s.chords[1:]
+	}
+	if len(s.messages) == 0 {
+		return nil
+	}
+	if err := f.publisher.Publish(ctx, s.messages...); err != nil {
+		return err
+	}
+	s.messages = nil
+	return nil
+}
+
+// send sends a plan at once, for callers that can be told of an error.
+func (f *workflow) send(ctx context.Context, plan *canvas.Plan) error {
+	s, err := f.pack(plan)
+	if err != nil {
+		return err
+	}
+	return f.ship(ctx, s)
+}
+
+// insist sends a plan, as often as it takes.
+func (f *workflow) insist(ctx context.Context, s *settler, j *job, what string, plan *canvas.Plan) error {
+	if plan == nil || len(plan.Steps) == 0 {
+		return nil
+	}
+	load, err := f.pack(plan)
+	if err != nil {
+		return err
+	}
+	return s.persist(ctx, j, what, func(ctx context.Context) error { return f.ship(ctx, load) })
+}
+
+// callbacks sends what follows a success, before its result is stored. An error with a living ctx fails the task.
+func (f *workflow) callbacks(ctx context.Context, s *settler, j *job, result celeryproto.Raw) error {
+	if isEmpty(j.task.Embed.Callbacks) && isEmpty(j.task.Embed.Chain) {
+		return nil
+	}
+	plan, err := canvas.OnSuccess(&f.env, j.task, result)
+	if err != nil {
+		return err
+	}
+	if err := f.insist(ctx, s, j, "callbacks", plan); err != nil {
+		return err
+	}
+	j.sent(plan.Children)
+	return nil
+}
+
+// part counts the end of a chord's header task. False: ctx ended first.
+func (f *workflow) part(ctx context.Context, s *settler, j *job, status string, result celeryproto.Raw) bool {
+	if isEmpty(j.task.Embed.Chord) {
+		return true
+	}
+	part, ok := canvas.PartOf(j.task, status, result)
+	if !ok {
+		return true
+	}
+	return f.returnPart(ctx, s, j, part, j.task.Embed.Chord)
+}
+
+func (f *workflow) returnPart(ctx context.Context, s *settler, j *job, part celeryproto.ChordPart, body celeryproto.Raw) bool {
+	if f.backend == nil {
+		j.logger(s.log).ErrorContext(ctx, "chord never ends", "group", part.GroupID, "err", errNoBackend)
+		return true
+	}
+	var chord *celeryproto.Chord
+	err := s.persist(ctx, j, "chord part", func(ctx context.Context) (err error) {
+		chord, err = f.backend.ChordPart(ctx, part)
+		return err
+	})
+	if err != nil || chord == nil {
+		return ctx.Err() == nil
+	}
+	return f.dispatch(ctx, s, j, body, chord)
+}
+
+// dispatch sends the body of a chord whose header has ended. When the worker stops in between, the message of the job that
+// completed the chord is run again, here or in Python, and takes the chord up after the claim has expired.
+func (f *workflow) dispatch(ctx context.Context, s *settler, j *job, body celeryproto.Raw, chord *celeryproto.Chord) bool {
+	plan, err := canvas.OnChordReady(&f.env, j.task, body, chord)
+	if err == nil {
+		var ours bool
+		renewed := s.persist(ctx, j, "chord", func(ctx context.Context) (err error) {
+			ours, err = f.backend.RenewChord(ctx, chord)
+			return err
+		})
+		if renewed != nil || !ours {
+			return ctx.Err() == nil
+		}
+		err = f.insist(ctx, s, j, "chord body", plan)
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	finish := f.backend.FinishChord
+	if err != nil {
+		failed, ok := errors.AsType[*canvas.ChordError](err)
+		if !ok {
+			exc, _ := exceptionOf(err)
+			failed = canvas.CallbackError(exc)
+		}
+		j.logger(s.log).ErrorContext(ctx, "chord failed", "group", chord.GroupID, "err", failed)
+		if !f.failChord(ctx, s, j, body, failed) {
+			return false
+		}
+		finish = f.backend.FailChord
+	}
+	return s.insist(ctx, j, "chord", func(ctx context.Context) error { return finish(ctx, chord) }) || ctx.Err() == nil
+}
+
+func (f *workflow) failChord(ctx context.Context, s *settler, j *job, body celeryproto.Raw, failed *canvas.ChordError) bool {
+	failure, err := canvas.OnChordFailed(&f.env, body, failed, f.newStyle)
+	if err != nil {
+		j.logger(s.log).ErrorContext(ctx, "body of a failed chord left alone", "err", err)
+		return true
+	}
+	exc, err := failed.Exception().Raw()
+	if err != nil {
+		exc = nil
+	}
+	return f.carryFailure(ctx, s, j, failure, &celeryproto.ResultMeta{Result: exc}, s.results != nil)
+}
+
+// fail lets those know who wait for what comes after a failed task; m is the failure as it is stored.
+func (f *workflow) fail(ctx context.Context, s *settler, j *job, m *celeryproto.ResultMeta) bool {
+	if isEmpty(j.task.Embed.Chain) && isEmpty(j.task.Embed.Errbacks) {
+		return true
+	}
+	failure, err := canvas.OnFailure(&f.env, j.task, m.Result, f.newStyle)
+	if err != nil {
+		j.logger(s.log).ErrorContext(ctx, "chain and errbacks of a failed task left alone", "err", err)
+		return true
+	}
+	return f.carryFailure(ctx, s, j, failure, m, s.storesErrors(j))
+}
+
+func (f *workflow) carryFailure(
+	ctx context.Context, s *settler, j *job, failure *canvas.Failure, m *celeryproto.ResultMeta, store bool,
+) bool {
+	for i := range failure.Tasks {
+		if !f.failTask(ctx, s, j, &failure.Tasks[i], m, store) {
+			return false
+		}
+	}
+	if !f.errbacks(ctx, s, j, &failure.Errbacks, m) {
+		return false
+	}
+	if len(failure.Revoke) > 0 {
+		s.events.revoke(ctx, failure.Revoke)
+	}
+	return true
+}
+
+// failTask fails one task that will not run.
+func (f *workflow) failTask(
+	ctx context.Context, s *settler, j *job, task *canvas.FailedTask, m *celeryproto.ResultMeta, store bool,
+) bool {
+	if !f.errbacks(ctx, s, j, &task.Errbacks, m) {
+		return false
+	}
+	failed := false
+	if task.PartOnce && f.backend != nil {
+		err := s.persist(ctx, j, "state of a chain's step", func(ctx context.Context) error {
+			old, err := f.backend.Get(ctx, task.Result.TaskID)
+			if err == nil {
+				failed = old.Status == celeryproto.StatusFailure || old.Status == celeryproto.StatusRevoked
+			}
+			if errors.Is(err, celeryproto.ErrNoResult) {
+				return nil
+			}
+			return err
+		})
+		if err != nil && ctx.Err() != nil {
+			return false
+		}
+	}
+	if task.Result != nil && store {
+		result := *task.Result
+		result.DateDone, result.Traceback = f.now().In(s.zone), m.Traceback
+		if !s.extended {
+			result.Extended = nil
+		}
+		if !s.store(ctx, j, &result) {
+			return false
+		}
+	}
+	if task.Part == nil || failed {
+		return true
+	}
+	return f.returnPart(ctx, s, j, *task.Part, task.Body)
+}
+
+// errbacks calls the errbacks of a failed task.
+func (f *workflow) errbacks(ctx context.Context, s *settler, j *job, e *canvas.Errbacks, m *celeryproto.ResultMeta) bool {
+	plans := []*canvas.Plan{e.Plan}
+	if len(e.Call) > 0 {
+		plan, err := f.pythonErrbacks(j, e, m)
+		if err != nil {
+			j.logger(s.log).ErrorContext(ctx, "errbacks not called", "err", err)
+		}
+		plans = append(plans, plan)
+	}
+	for _, plan := range plans {
+		if err := f.insist(ctx, s, j, "errbacks", plan); err != nil {
+			if ctx.Err() != nil {
+				return false
+			}
+			j.logger(s.log).ErrorContext(ctx, "errbacks not sent", "err", err)
+		}
+	}
+	return true
+}
+
+// pythonErrbacks asks a Python worker to call errbacks that can only be called inside of one.
+func (f *workflow) pythonErrbacks(*job, *canvas.Errbacks, *celeryproto.ResultMeta) (*canvas.Plan, error) {
+	return nil, errors.New("not there yet")
+}
+
+// retryPlan is the task's next try.
+func (f *workflow) retryPlan(j *job, r *RetryError) (*canvas.Plan, error) {
+	opts := canvas.RetryOptions{IgnoreResult: j.policy.ignoreResult}
+	set := func(option string, v any) error {
+		raw, err := celeryproto.EncodeValue(v)
+		if err != nil {
+			return err
+		}
+		opts.Options.Set(option, raw)
+		return nil
+	}
+	var errs []error
+	if r.Args != nil {
+		opts.Args = []celeryproto.Raw{}
+		for _, arg := range r.Args {
+			raw, err := celeryproto.EncodeValue(arg)
+			errs = append(errs, err)
+			opts.Args = append(opts.Args, raw)
+		}
+	}
+	if r.Kwargs != nil {
+		raw, err := celeryproto.EncodeValue(r.Kwargs)
+		if err == nil {
+			opts.Kwargs, err = raw.Object()
+		}
+		errs = append(errs, err)
+	}
+	if !r.At.IsZero() {
+		errs = append(errs, set("eta", celeryproto.FormatISOTime(r.At)))
+	} else {
+		errs = append(errs, set("countdown", max(orDefault(r.After, orDefault(j.policy.options.RetryDelay, DefaultRetryDelay)), 0).Seconds()))
+	}
+	if r.Expires > 0 {
+		errs = append(errs, set("expires", r.Expires.Seconds()))
+	}
+	if r.Queue != "" {
+		errs = append(errs, set("queue", r.Queue))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("worker: retry: %w", err)
+	}
+	return canvas.Retry(&f.env, j.task, opts)
+}
+
+// replace sends what stands in for a task.
+func (f *workflow) replace(ctx context.Context, s *settler, j *job, by *canvas.Signature) error {
+	plan, err := canvas.Replace(&f.env, j.task, by)
+	if err != nil {
+		return err
+	}
+	return f.insist(ctx, s, j, "replacement", plan)
+}
+
+// sent notes what a job has sent, for its result's children.
+func (j *job) sent(children []celeryproto.ResultTree) {
+	j.mu.Lock()
+	j.trail = append(j.trail, children...)
+	j.mu.Unlock()
+}
