@@ -49,17 +49,20 @@ var envelopeKeys = newKeySet(keyBody, keyContentEncoding, keyContentType, keyHea
 // delivery information without exchange, routing key or delivery tag. The
 // error is a *DecodeError.
 func DecodeEnvelope(b []byte) (*Envelope, error) {
-	facts, err := Inspect(b, JSONLimits{})
-	if err == nil && facts.Kind != KindObject {
-		err = errKind(KindObject, facts.Kind)
-	}
-	if err == nil && facts.TypedMarker {
-		err = checkTyped(b)
-	}
-	if err != nil {
+	s := newScanner(b, JSONLimits{})
+	s.space()
+	if kindAt(b, s.pos) != KindObject {
+		facts, err := Inspect(b, JSONLimits{})
+		if err == nil {
+			err = errKind(KindObject, facts.Kind)
+		}
 		return nil, decodeError(PartEnvelope, err)
 	}
-	members, err := Raw(b).Object()
+	members, ok := s.members(len(envelopeKeys))
+	err := s.end(ok)
+	if err == nil && s.marker {
+		err = checkTyped(b)
+	}
 	if err != nil {
 		return nil, decodeError(PartEnvelope, err)
 	}
@@ -83,12 +86,12 @@ func envelopeOf(members Members) (*Envelope, error) {
 	e := &Envelope{
 		ContentType:     r.text(keyContentType),
 		ContentEncoding: r.text(keyContentEncoding),
-		Headers:         r.object(keyHeaders),
+		Headers:         r.objectOf(keyHeaders, len(headerKeys)),
 		Extra:           envelopeKeys.rest(members),
 		wire:            members,
 	}
 	e.Body, e.BodyIsBytes = r.body()
-	properties := r.object(keyProperties)
+	properties := r.objectOf(keyProperties, len(propertyKeys))
 	if properties == nil {
 		r.fail(keyProperties, ErrMissing)
 	}

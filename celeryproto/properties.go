@@ -58,7 +58,7 @@ func propertiesOf(members Members) (Properties, error) {
 		Extra:         propertyKeys.rest(members),
 		wire:          members,
 	}
-	info := r.object(keyDeliveryInfo)
+	info := r.objectOf(keyDeliveryInfo, len(deliveryInfoKeys))
 	if info == nil {
 		r.fail(keyDeliveryInfo, ErrMissing)
 	}

@@ -158,22 +158,35 @@ func (r Raw) Array() ([]Raw, error) {
 
 // Object returns the members of a JSON object in the order of the wire,
 // duplicates kept. Python takes the last of duplicates, as Members.Get does.
-func (r Raw) Object() (Members, error) {
+func (r Raw) Object() (Members, error) { return r.object(usualMembers) }
+
+// usualMembers is how many members an object has of which nothing is known.
+const usualMembers = 8
+
+// object is Object with room for n members.
+func (r Raw) object(n int) (Members, error) {
 	s, err := r.begin(KindObject)
 	if err != nil {
 		return nil, err
 	}
-	members := make(Members, 0, 8)
+	members, ok := s.members(n)
+	if err := s.end(ok); err != nil {
+		return nil, err
+	}
+	return members, nil
+}
+
+// members scans the object that starts at pos.
+func (s *scanner) members(n int) (Members, bool) {
+	members := make(Members, 0, n)
+	r := Raw(s.b)
 	ok := s.object(func(m member) {
 		members = append(members, Member{
 			Key:   unquoteKey(r[m.keyStart:m.keyEnd], m.escaped),
 			Value: r[m.start:m.end:m.end],
 		})
 	})
-	if err := s.end(ok); err != nil {
-		return nil, err
-	}
-	return members, nil
+	return members, ok
 }
 
 // Lookup finds the members of a JSON object that have the given keys: values[i]

@@ -61,12 +61,15 @@ func (r *fieldReader) needText(key string) string {
 }
 
 // object is the value of a key that may be absent, null or an object.
-func (r *fieldReader) object(key string) Members {
+func (r *fieldReader) object(key string) Members { return r.objectOf(key, usualMembers) }
+
+// objectOf is object with room for n members.
+func (r *fieldReader) objectOf(key string, n int) Members {
 	value := r.raw(key)
 	if value == nil {
 		return nil
 	}
-	members, err := value.Object()
+	members, err := value.object(n)
 	if err != nil {
 		r.fail(key, err)
 	}
