@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -362,4 +363,76 @@ func TestSlotsGrowAndShrink(t *testing.T) {
 		defer r.engine.slots.mu.Unlock()
 		return r.engine.slots.alive == 1 && r.engine.slots.busy == 0
 	})
+}
+
+// Who acks what, and when: celery 5.7, worker/request.py.
+func TestAcknowledgement(t *testing.T) {
+	t.Parallel()
+	limit := 0.02
+	releaseC := make(chan struct{})
+	t.Cleanup(func() { close(releaseC) })
+	stuck := func(context.Context, *TaskCall) (any, error) {
+		<-releaseC
+		return nil, nil
+	}
+	for name, tc := range map[string]struct {
+		options TaskOptions
+		run     func(context.Context, *TaskCall) (any, error)
+		limit   *float64
+		end     string
+		stored  string
+	}{
+		"late and failed":           {TaskOptions{AcksLate: Yes}, fails, nil, "ack", "FAILURE"},
+		"late, failed, not acked":   {TaskOptions{AcksLate: Yes, AcksOnFailure: No}, fails, nil, "ack", "FAILURE"}, // rejected without requeue
+		"late and over time":        {TaskOptions{AcksLate: Yes}, stuck, &limit, "ack", "FAILURE"},
+		"late, over time, requeued": {TaskOptions{AcksLate: Yes, AcksOnTimeout: No}, stuck, &limit, "reject", ""},
+		"early and over time":       {TaskOptions{AcksLate: No, AcksOnTimeout: No}, stuck, &limit, "ack", "FAILURE"},
+		"goroutine ended":           {TaskOptions{}, exits, nil, "ack", "FAILURE"},
+		"goroutine ended, requeued": {TaskOptions{RejectOnWorkerLost: Yes}, exits, nil, "reject", ""},
+		"ignored result":            {TaskOptions{IgnoreResult: Yes}, fails, nil, "ack", ""},
+		"errors even if ignored":    {TaskOptions{IgnoreResult: Yes, StoreErrorsEvenIfIgnored: Yes}, fails, nil, "ack", "FAILURE"},
+		"early":                     {TaskOptions{AcksLate: No}, fails, nil, "ack", "FAILURE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := startRig(t, Config{}, steered("task", tc.options, tc.run))
+			task := mustTask(t, "task", nil, nil)
+			task.TimeLimit[0] = tc.limit
+			d := r.settled(task)
+			if tc.stored != "" {
+				eventually(t, "a result", func() bool { return r.broker.result(task.ID) != nil })
+			}
+			m := r.broker.result(task.ID)
+			if d.ended != tc.end || tc.stored == "" && m != nil || tc.stored != "" && m.Status != tc.stored {
+				t.Errorf("ended with %q, stored %+v", d.ended, m)
+			}
+		})
+	}
+}
+
+func fails(context.Context, *TaskCall) (any, error) { return nil, errors.New("failed") }
+
+func exits(context.Context, *TaskCall) (any, error) {
+	runtime.Goexit()
+	return nil, nil
+}
+
+func TestTrackStarted(t *testing.T) {
+	t.Parallel()
+	var seen atomic.Value
+	var r *rig
+	readyC := make(chan struct{})
+	r = startRig(t, Config{}, steered("task", TaskOptions{TrackStarted: Yes}, func(_ context.Context, c *TaskCall) (any, error) {
+		<-readyC
+		m := *r.broker.result(c.Task.ID)
+		seen.Store(m)
+		return nil, nil
+	}))
+	task := mustTask(t, "task", nil, nil)
+	close(readyC)
+	r.settled(task)
+	m, _ := seen.Load().(celeryproto.ResultMeta)
+	if m.Status != celeryproto.StatusStarted || !strings.Contains(m.Result.String(), `"hostname": "go.test@host"`) || !m.DateDone.IsZero() {
+		t.Errorf("while it ran: %+v", m)
+	}
 }
