@@ -69,12 +69,15 @@ func (r *runner) send(name string, args arguments, kwargs, options *dict) *resul
 		id = r.newID()
 	}
 	options.setText(optTaskID, id)
-	r.inherit(options)
+	s := &Send{Task: name, ArgsList: !args.tuple}
+	if r.inherit(options) && r.env.InheritParentPriority {
+		s.ParentPriority = r.parent.Priority
+	}
 	res := &result{id: id}
 	if v := options.get(optAddToParent); r.parent != nil && (v == nil || truth(v)) {
 		r.trail = append(r.trail, res)
 	}
-	r.emit(&Send{Task: name, ArgsList: !args.tuple}, args, kwargs, options)
+	r.emit(s, args, kwargs, options)
 	return res
 }
 
@@ -104,8 +107,11 @@ func (r *runner) members(d *dict) celeryproto.Members {
 
 // encode is the JSON of a value; what is not yet JSON counts against the limit.
 func (r *runner) encode(v value) celeryproto.Raw {
-	if raw, isRaw := v.(celeryproto.Raw); isRaw {
-		return raw
+	switch v := v.(type) {
+	case celeryproto.Raw:
+		return v
+	case *sealed:
+		return v.raw
 	}
 	raw, err := encodeValue(v)
 	r.fail(err)
@@ -115,12 +121,12 @@ func (r *runner) encode(v value) celeryproto.Raw {
 	return raw
 }
 
-// inherit fills in what a message has from the task that sends it (celery 5.7,
-// app/base.py, send_task).
-func (r *runner) inherit(options *dict) {
+// inherit fills in what a message has from the task that sends it, and tells
+// whether it had to (celery 5.7, app/base.py, send_task).
+func (r *runner) inherit(options *dict) bool {
 	hasRoot, hasParent := truth(options.get(optRootID)), truth(options.get(optParentID))
 	if r.parent == nil || hasRoot && hasParent {
-		return
+		return false
 	}
 	if !hasRoot {
 		root := r.parent.RootID
@@ -132,9 +138,7 @@ func (r *runner) inherit(options *dict) {
 	if !hasParent {
 		options.setText(optParentID, r.parent.ID)
 	}
-	if r.env.InheritParentPriority && !options.has(optPriority) {
-		options.set(optPriority, r.parent.priority())
-	}
+	return true
 }
 
 func (p *Parent) priority() celeryproto.Raw {
@@ -170,14 +174,21 @@ func smallInt(v value) (n *int, ok bool) {
 	return nil, false
 }
 
-// seal encodes what can be changed, for messages that share it.
-func (r *runner) seal(d *dict) *dict {
+// seal is a deepcopy of a value for several messages, which encode it once.
+func (r *runner) seal(v value) value {
+	switch v.(type) {
+	case *list, *dict, *Signature:
+		v = deepcopy(v, nil)
+		return &sealed{v: v, raw: r.encode(v)}
+	}
+	return v
+}
+
+// sealAll seals the values of a dict.
+func (r *runner) sealAll(d *dict) *dict {
 	d = d.copy(4)
 	for i, e := range d.entries {
-		switch e.val.(type) {
-		case *list, *dict, *Signature:
-			d.entries[i].val = r.encode(e.val)
-		}
+		d.entries[i].val = r.seal(e.val)
 	}
 	return d
 }

@@ -111,7 +111,8 @@ func Chain(tasks ...*Signature) *Signature {
 	if len(tasks) == 1 {
 		return newChain(&list{items: []value{tasks[0]}, tuple: true}, newDict(2))
 	}
-	return foldChain(tasks, false)
+	j := joiner{}
+	return withErr(j.fold(tasks), j.err)
 }
 
 // Group runs tasks side by side (Python's group(*tasks)).

@@ -34,12 +34,12 @@ func (r *runner) prepare(s *Signature, p preparing) (tasks []*Signature, results
 		r.fail(task.err)
 		if task.kind == KindGroup {
 			task = task.unrolled()
-			if task.isEmptyGroup() && (!first || st.prev != nil) {
+			if task.isEmptyGroup() && (!first || truth(st.prev)) {
 				continue
 			}
 		}
 		if p.clone && task.kind == KindChord && leadsWithTask(task.body()) {
-			steps = append(steps, task.unrollBody(r.env.AllowErrorCallbackOnChordHeader)...)
+			steps = append(steps, r.unrollBody(task)...)
 			continue
 		}
 		switch {
@@ -74,6 +74,7 @@ func (r *runner) chainHead(p preparing) []*Signature {
 	for len(steps) > 0 {
 		n := len(steps) - 1
 		head := steps[n]
+		r.fail(head.err)
 		if head.kind == KindChain {
 			if p.clone {
 				head = head.clone()
@@ -120,7 +121,7 @@ type stepper struct {
 }
 
 func (st *stepper) add(task *Signature, last bool) {
-	if task.kind == KindGroup && st.prev != nil {
+	if task.kind == KindGroup && truth(st.prev) {
 		task = st.upgrade(task)
 	}
 	f := freezing{rootID: st.rootID}
@@ -128,7 +129,7 @@ func (st *stepper) add(task *Signature, last bool) {
 		f.id, f.groupID, f.chord, f.groupIndex = st.lastID, st.groupID, st.chord, st.groupIndex
 	}
 	res := st.freeze(task, f)
-	if st.prev != nil {
+	if truth(st.prev) {
 		if st.useLink {
 			task.link(st.prev)
 		}
@@ -179,7 +180,7 @@ func (st *stepper) addErrbacks(task *Signature) {
 		errback := opened(st.linkError.items[i])
 		st.linkError.items[i] = errback
 		task.linkError(errback, header)
-		if task.kind == KindChord && task.body() != nil {
+		if task.kind == KindChord && truth(task.body()) {
 			task.body().linkError(errback, header)
 		}
 	}
@@ -221,12 +222,18 @@ func chainRunOption(key string) bool {
 
 // unrollBody is _chord._unroll_body: the chord with the first task of its body,
 // and the other tasks of the body.
-func (s *Signature) unrollBody(headerErrbacks bool) []*Signature {
+func (r *runner) unrollBody(s *Signature) []*Signature {
+	j := r.joiner()
 	chord := s.clone()
 	body := chord.body()
-	tasks := body.unchained(headerErrbacks)
+	tasks := j.unchained(body)
 	chord.setBody(tasks[0].cloneWith(arguments{}, nil, body.options().without(chainRunOption)))
+	r.fail(j.err)
 	return append([]*Signature{chord}, tasks[1:]...)
+}
+
+func (r *runner) joiner() joiner {
+	return joiner{headerErrbacks: r.env.AllowErrorCallbackOnChordHeader}
 }
 
 // unrollChords is _chain._unroll_chords: the bodies of chords become steps.
@@ -244,7 +251,7 @@ func (r *runner) unrollChords(s *Signature) {
 			r.unrollChords(task)
 		}
 		if task.kind == KindChord && leadsWithTask(task.body()) {
-			unrolled := task.unrollBody(r.env.AllowErrorCallbackOnChordHeader)
+			unrolled := r.unrollBody(task)
 			for i := len(unrolled) - 1; i >= 0; i-- {
 				pending = append(pending, unrolled[i])
 			}

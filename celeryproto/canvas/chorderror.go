@@ -135,10 +135,11 @@ func (f *Failure) failGroup(env *Env, group *Signature, exc celeryproto.Raw, new
 	errbacks := map[string]*list{}
 	tasks := group.members()
 	for i := range tasks.items {
-		task := tasks.signature(i)
-		errbacks[task.options().text(optTaskID)] = resultErrbacks(task)
+		id, l := resultErrbacks(tasks.signature(i))
+		errbacks[id] = l
 	}
 	common := links(group.options(), optLinkError)
+	var ids []string
 	for _, res := range results {
 		own := &list{}
 		for _, l := range []*list{errbacks[res.id], common} {
@@ -153,10 +154,10 @@ func (f *Failure) failGroup(env *Env, group *Signature, exc celeryproto.Raw, new
 		if err := f.fail(env, res.id, own, exc, newStyle); err != nil {
 			return err
 		}
-		f.Revoke = append(f.Revoke, res.id)
+		ids = append(ids, res.id)
 	}
 	f.Tasks = append(f.Tasks, FailedTask{
-		Result: &celeryproto.ResultMeta{Status: celeryproto.StatusFailure, Result: exc, TaskID: groupID},
+		Result: &celeryproto.ResultMeta{Status: celeryproto.StatusFailure, Result: exc, TaskID: groupID}, Revoke: ids,
 	})
 	return nil
 }
@@ -171,9 +172,9 @@ func (l *list) add(v value) {
 	l.items = append(l.items, v)
 }
 
-// resultErrbacks is _result_errbacks: the errbacks of a task, and of what stands
-// for it.
-func resultErrbacks(s *Signature) *list {
+// resultErrbacks is _result_errbacks: the ID of what has the value of a task, and
+// all errbacks on the way to it.
+func resultErrbacks(s *Signature) (id string, errbacks *list) {
 	all := &list{}
 	for s.kind == KindChord && s.body() != nil {
 		all.items = append(all.items, links(s.options(), optLinkError).items...)
@@ -183,8 +184,9 @@ func resultErrbacks(s *Signature) *list {
 	if s.kind == KindGroup {
 		tasks := s.members()
 		for i := range tasks.items {
-			all.items = append(all.items, resultErrbacks(tasks.signature(i)).items...)
+			_, inner := resultErrbacks(tasks.signature(i))
+			all.items = append(all.items, inner.items...)
 		}
 	}
-	return all
+	return s.options().text(optTaskID), all
 }

@@ -41,6 +41,8 @@ func encodeValue(v value) (celeryproto.Raw, error) {
 		return v, nil
 	case arguments:
 		return v.raw, nil
+	case *sealed:
+		return v.raw, nil
 	case *dict:
 		if v.raw != nil {
 			return v.raw, nil
@@ -57,6 +59,8 @@ func appendValue(dst []byte, v value, depth int) ([]byte, error) {
 	case celeryproto.Raw:
 		return append(dst, v...), nil
 	case arguments:
+		return append(dst, v.raw...), nil
+	case *sealed:
 		return append(dst, v.raw...), nil
 	case *list:
 		return v.append(dst, depth)

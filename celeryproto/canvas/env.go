@@ -123,6 +123,10 @@ type Send struct {
 	// Options of apply_async, in Python's order, task_id among them. JSON nulls
 	// are Python's None.
 	Options celeryproto.Members
+	// ParentPriority is the priority of the task that sends this, with the
+	// setting task_inherit_parent_priority: for a message without the option
+	// priority (callbacks and chains have it among their Options).
+	ParentPriority *int
 }
 
 // ID is the ID of the task.

@@ -16,8 +16,12 @@ var (
 	// ErrGroupLink is Celery's TypeError for a callback on a group that is
 	// applied: it belongs to a chord, or to the tasks of the group.
 	ErrGroupLink = errors.New("canvas: cannot add link to group: use a chord")
-	// ErrEmptyChain says that a chain without tasks has no result to wait for.
+	// ErrEmptyChain says that a chain without tasks has no result to wait for,
+	// and nothing to link a callback to.
 	ErrEmptyChain = errors.New("canvas: empty chain")
+	// ErrSameID is Celery's RuntimeError "Recursive result parents": tasks that
+	// wait for each other have the same ID.
+	ErrSameID = errors.New("canvas: tasks that follow each other have the same ID")
 	// ErrInChord is Celery's ImproperlyConfigured for a replacement that is part
 	// of a chord already. Replace returns it.
 	ErrInChord = errors.New("canvas: a signature replacing a task must not be part of a chord")

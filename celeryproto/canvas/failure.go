@@ -16,9 +16,6 @@ type Failure struct {
 	Tasks []FailedTask
 	// Errbacks of the failed task itself, after Tasks. Not for chords.
 	Errbacks Errbacks
-	// Revoke are IDs to be revoked, last, by a broadcast as Celery's
-	// control.revoke sends it. Only for chords with a group as body.
-	Revoke []string
 }
 
 // FailedTask is one task that will not run.
@@ -35,6 +32,9 @@ type FailedTask struct {
 	// PartOnce says that the part is to be returned only if the task's result
 	// was not FAILURE or REVOKED before Result is stored.
 	PartOnce bool
+	// Revoke are IDs to be revoked after that, by a broadcast as Celery's
+	// control.revoke sends it: the members of a group as body of a chord.
+	Revoke []string
 }
 
 // Errbacks are to be called with the ID of a failed task.

@@ -160,6 +160,14 @@ func (r *runner) freezeChord(s *Signature, f freezing) *result {
 	bodyResult := r.freeze(body, freezing{
 		id: f.id, rootID: f.rootID, chord: f.chord, groupID: f.groupID, groupIndex: f.groupIndex,
 	})
+	seen := map[string]bool{}
+	for node := bodyResult; node != nil; node = node.parent {
+		if seen[node.id] {
+			r.fail(ErrSameID)
+			return bodyResult
+		}
+		seen[node.id] = true
+	}
 	bodyResult.first().parent = headerResult
 	return bodyResult
 }

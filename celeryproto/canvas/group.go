@@ -65,11 +65,8 @@ func (r *runner) applyTasks(tasks *list, groupID string, args arguments, kwargs,
 	chord := options.pop(optChord)
 	options.pop(optGroupIndex)
 	options.pop(optAddToParent)
-	options = r.seal(options)
-	if !isNone(chord) {
-		chord = r.encode(chord)
-	}
-	p := preparer{runner: r, groupID: groupID, rootID: options.text(optRootID), chords: map[*Signature]celeryproto.Raw{}}
+	options, chord = r.sealAll(options), r.seal(chord)
+	p := preparer{runner: r, groupID: groupID, rootID: options.text(optRootID), chords: map[*Signature]value{}}
 	results := make([]*result, 0, len(tasks.items))
 	size := 0
 	var held *prepared // what is sent when it is known whether something follows
@@ -105,7 +102,7 @@ func (r *runner) applyTasks(tasks *list, groupID string, args arguments, kwargs,
 type preparer struct {
 	*runner
 	groupID, rootID string
-	chords          map[*Signature]celeryproto.Raw // bodies that clones have, once
+	chords          map[*Signature]value // bodies that clones have, sealed
 }
 
 func (p *preparer) each(tasks *list, yield func(*prepared)) {
@@ -134,14 +131,14 @@ func (p *preparer) clone(sig *Signature) *Signature {
 	if !isSig {
 		return sig.clone()
 	}
-	raw, known := p.chords[body]
+	copied, known := p.chords[body]
 	if !known {
-		raw = p.encode(body)
-		p.chords[body] = raw
+		copied = p.seal(body)
+		p.chords[body] = copied
 	}
 	light := &Signature{kind: sig.kind, d: sig.d.copy(0), useLink: sig.useLink, err: sig.err}
 	options := sig.options().copy(0)
-	options.set(optChord, raw)
+	options.set(optChord, copied)
 	light.d.set(keyOptions, options)
 	return light.clone()
 }

@@ -82,9 +82,13 @@ func (s *Signature) linkError(errback value, header bool) {
 	}
 }
 
-// linkErrorChord is _chord.link_error.
+// linkErrorChord is _chord.link_error. A header that is a group by now counts as
+// one task there, which is no chord.
 func (s *Signature) linkErrorChord(errback *Signature, header bool) {
 	tasks := s.members()
+	if group := s.headerGroup(); group != nil {
+		tasks = &list{items: []value{group}}
+	}
 	if header {
 		// As in Python, what is set is an option of that name, not the flag.
 		immutable := newDict(1)

@@ -166,13 +166,25 @@ func (b *builder) build() (*celeryproto.Task, error) {
 
 // options takes apart the options of the call, and those of the task's class.
 func (b *builder) options() {
-	if class, known := b.class(); known {
+	class, known := b.class()
+	if known {
 		b.take(class)
 		if _, ok := b.named[optIgnoreResult]; !ok {
 			b.named[optIgnoreResult] = rawFalse
 		}
 	}
 	b.take(b.send.Options)
+	_, toQueue := b.named["queue"]
+	if !toQueue {
+		// The router drops what is None when it fills in a queue (celery 5.7,
+		// app/routes.py, lpmerge).
+		b.rest = slices.DeleteFunc(b.rest, func(m celeryproto.Member) bool { return m.Value.IsNull() })
+	}
+	_, prioritized := b.named[optPriority]
+	if b.send.ParentPriority != nil && !prioritized && !(known && toQueue) {
+		// With a queue, the None of the task's class still stands there.
+		b.named[optPriority] = intValue(*b.send.ParentPriority)
+	}
 }
 
 func (b *builder) class() (options celeryproto.Members, known bool) {
@@ -199,39 +211,52 @@ func (b *builder) take(options celeryproto.Members) {
 	}
 }
 
-// stamps are the values of the stamps, which are options of their names.
+// stamps are the values of the stamps, which are options of their names. Names
+// without an option, which Python's Stamp leaves behind and its send_task then
+// dies of, are left out.
 func (b *builder) stamps() (celeryproto.Raw, error) {
-	names, ok := b.rest.Get(optStampedHeaders)
-	if !ok || names.IsNull() {
-		b.rest.Delete(optStampedHeaders)
+	names, _ := b.rest.Get(optStampedHeaders)
+	b.rest.Delete(optStampedHeaders)
+	if names.IsNull() {
 		return celeryproto.Raw("{}"), nil
 	}
 	elements, err := names.Array()
 	if err != nil {
 		return nil, fmt.Errorf("option %s: %w", optStampedHeaders, err)
 	}
-	b.named[optStampedHeaders] = names
-	b.rest.Delete(optStampedHeaders)
 	var stamps celeryproto.Members
 	for _, element := range elements {
 		name, err := element.Text()
 		if err != nil {
 			return nil, fmt.Errorf("option %s: %w", optStampedHeaders, err)
 		}
-		value, ok := b.rest.Get(name)
-		if published, isOption := b.named[name]; !ok && isOption && slices.Contains(publishOptions, name) {
-			value, ok = published, true
-			delete(b.named, name)
-		}
-		if _, again := stamps.Get(name); !ok && !again {
-			return nil, errors.New("a name in " + optStampedHeaders + " is no option of the call")
-		}
-		if ok {
+		if value, ok := b.stamp(name); ok {
 			stamps.Set(name, value)
-			b.rest.Delete(name)
 		}
 	}
-	return stamps.Append(nil), nil
+	if len(stamps) != len(elements) {
+		kept := &list{}
+		for _, stamp := range stamps {
+			kept.items = append(kept.items, textValue(stamp.Key))
+		}
+		names, err = encodeValue(kept)
+	}
+	b.named[optStampedHeaders] = names
+	return stamps.Append(nil), err
+}
+
+// stamp takes one stamp out of the options. One of a name that send_task has for
+// itself is none.
+func (b *builder) stamp(name string) (value celeryproto.Raw, ok bool) {
+	if value, ok = b.rest.Get(name); ok {
+		b.rest.Delete(name)
+		return value, true
+	}
+	if slices.Contains(publishOptions, name) {
+		value, ok = b.named[name]
+		delete(b.named, name)
+	}
+	return value, ok
 }
 
 // envelope has everything but headers and body.

@@ -12,6 +12,8 @@ import (
 //	arguments        the "args" of a signature; never changed
 //	*dict, *list     Python's, shared by reference
 //	*Signature       Python's class of that name, a dict with methods
+//	*sealed          one of these that many messages have, with its JSON;
+//	                 never changed: who looks into it gets a copy
 //
 // nil is the absence of a value, Raw("null") is None.
 type value any
@@ -48,6 +50,12 @@ type dict struct {
 type entry struct {
 	key string
 	val value
+}
+
+// sealed is a value that does not change any more.
+type sealed struct {
+	v   value
+	raw celeryproto.Raw
 }
 
 // manyEntries is from where on a dict has an index.
@@ -231,6 +239,10 @@ func truth(v value) bool {
 		return len(v.items) > 0
 	case *dict:
 		return v.len() > 0
+	case *sealed:
+		return truth(v.v)
+	case *Signature: // of Python's classes, only group has a length
+		return v != nil && !v.isEmptyGroup()
 	case celeryproto.Raw:
 		return rawTruth(v)
 	default:
@@ -275,9 +287,13 @@ func isEmptyContainer(r celeryproto.Raw) bool {
 	return true
 }
 
-// opened looks into a value from the wire, so that it can be shared and changed:
-// arrays and objects become a *list or *dict with Raw items, all else is itself.
+// opened looks into a value from the wire, or a sealed one, so that it can be
+// shared and changed: arrays and objects become a *list or *dict with Raw items,
+// all else is itself.
 func opened(v value) value {
+	if s, isSealed := v.(*sealed); isSealed {
+		return deepcopy(s.v, nil)
+	}
 	r, isRaw := v.(celeryproto.Raw)
 	if !isRaw {
 		return v

@@ -187,9 +187,9 @@ func Replace(env *Env, req *celeryproto.Task, sig *Signature) (*Plan, error) {
 	if own.isEmptyChain() {
 		return nil, ErrEmptyChain
 	}
-	header := r.env.AllowErrorCallbackOnChordHeader
-	own = accumulated(own, header)
-	if err := r.takeLinks(own, req, header); err != nil {
+	j := r.joiner()
+	own = j.accumulated(own)
+	if err := r.takeLinks(own, req); err != nil {
 		return nil, err
 	}
 	r.freeze(own, freezing{id: req.ID})
@@ -209,17 +209,18 @@ func Replace(env *Env, req *celeryproto.Task, sig *Signature) (*Plan, error) {
 	for i := len(chain.items) - 1; i >= 0; i-- {
 		next := chain.signature(i)
 		next.options().set(optNesting, nesting)
-		own = own.or(next, header)
+		own = j.or(own, next)
 	}
+	r.fail(j.err)
 	return r.finish(r.apply(own, arguments{}, nil, nil))
 }
 
 // accumulated makes a chord of a group, or of one that a chain ends in, so that
 // there is one result.
-func accumulated(s *Signature, headerErrbacks bool) *Signature {
+func (j *joiner) accumulated(s *Signature) *Signature {
 	accumulate := func() *Signature { return New(TaskAccumulate).WithKwargs(map[string]int{"index": 0}) }
 	if s.kind == KindGroup {
-		s = s.or(accumulate(), headerErrbacks)
+		s = j.or(s, accumulate())
 	}
 	if s.kind != KindChain {
 		return s
@@ -228,7 +229,7 @@ func accumulated(s *Signature, headerErrbacks bool) *Signature {
 	if n := len(tasks.items); n > 0 {
 		if last := tasks.signature(n - 1); last.kind == KindGroup {
 			items := append([]value(nil), tasks.items...)
-			items[n-1] = last.or(accumulate(), headerErrbacks)
+			items[n-1] = j.or(last, accumulate())
 			s.setTasks(&list{items: items})
 		}
 	}
@@ -236,7 +237,7 @@ func accumulated(s *Signature, headerErrbacks bool) *Signature {
 }
 
 // takeLinks gives the replacement the callbacks and errbacks of the task.
-func (r *runner) takeLinks(s *Signature, req *celeryproto.Task, headerErrbacks bool) error {
+func (r *runner) takeLinks(s *Signature, req *celeryproto.Task) error {
 	callbacks, err := signatureList(req.Embed.Callbacks, "callbacks")
 	if err != nil {
 		return err
@@ -249,7 +250,7 @@ func (r *runner) takeLinks(s *Signature, req *celeryproto.Task, headerErrbacks b
 		return err
 	}
 	for i := range errbacks.items {
-		s.linkError(opened(errbacks.items[i]), headerErrbacks)
+		s.linkError(opened(errbacks.items[i]), r.env.AllowErrorCallbackOnChordHeader)
 	}
 	if s.kind != KindChain || !s.options().has(optLink) {
 		return nil

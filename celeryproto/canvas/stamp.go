@@ -231,6 +231,11 @@ func stampHeaders(s *Signature, visited *dict, aggregate, own bool, headers *dic
 	headers = headers.copy(4)
 	if !headers.has(optStampedHeaders) {
 		headers.set(optStampedHeaders, keysOf(headers))
+	} else {
+		// Python shares this list with the tasks beside s: they get the names of
+		// stamps that they do not have, and cannot be sent (KeyError).
+		names := links(headers, optStampedHeaders)
+		headers.set(optStampedHeaders, &list{items: append([]value(nil), names.items...)})
 	}
 	if visited != nil {
 		if !visited.has(optStampedHeaders) {

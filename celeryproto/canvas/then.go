@@ -8,12 +8,28 @@ var errNoBody = errors.New("canvas: chord without a body")
 // the two it gives a chain, a longer chain, a chord, or a chord with a longer
 // body (celery 5.7, canvas.py, __or__).
 func (s *Signature) Then(other *Signature) *Signature {
-	return withErr(s.or(other, false), other.err)
+	j := joiner{}
+	return withErr(j.or(s, other), j.err)
 }
 
-// or is Then. headerErrbacks is the setting task_allow_error_cb_on_chord_header,
-// for the errbacks of chains that are taken apart.
-func (s *Signature) or(other *Signature, headerErrbacks bool) *Signature {
+// joiner joins signatures. It keeps the first fault of those that it takes apart.
+type joiner struct {
+	// headerErrbacks is the setting task_allow_error_cb_on_chord_header, for the
+	// errbacks of chains that are taken apart.
+	headerErrbacks bool
+	err            error
+}
+
+func (j *joiner) see(s *Signature) {
+	if j.err == nil {
+		j.err = s.err
+	}
+}
+
+// or is s | other.
+func (j *joiner) or(s, other *Signature) *Signature {
+	j.see(s)
+	j.see(other)
 	switch s.kind {
 	case KindGroup:
 		if other.isEmptyGroup() {
@@ -21,7 +37,7 @@ func (s *Signature) or(other *Signature, headerErrbacks bool) *Signature {
 		}
 		return chordOf(s, other)
 	case KindChain:
-		return s.chainOr(other, headerErrbacks)
+		return j.chainOr(s, other)
 	case KindChord:
 		if other.kind == KindGroup && len(other.members().items) == 1 {
 			other = other.unrolled()
@@ -29,15 +45,15 @@ func (s *Signature) or(other *Signature, headerErrbacks bool) *Signature {
 			break
 		}
 		c := s.clone()
-		c.extendBody(other, headerErrbacks)
+		j.extendBody(c, other)
 		return c
 	}
 	switch other.kind {
 	case KindChain:
-		rest := other.unchained(headerErrbacks)
+		rest := j.unchained(other)
 		tasks := make([]value, 1, 1+len(rest))
 		tasks[0] = s
-		return newChain(listOf(append(tasks, signatures(rest)...), len(rest) <= 1), newDict(2))
+		return newChain(&list{items: append(tasks, signatures(rest)...), tuple: len(rest) <= 1}, newDict(2))
 	case KindGroup:
 		other = other.unrolled()
 	}
@@ -45,43 +61,47 @@ func (s *Signature) or(other *Signature, headerErrbacks bool) *Signature {
 }
 
 // chainOr is _chain.__or__.
-func (s *Signature) chainOr(other *Signature, headerErrbacks bool) *Signature {
+func (j *joiner) chainOr(s, other *Signature) *Signature {
 	if other.isEmptyGroup() {
 		return s
 	}
 	if other.kind == KindGroup {
 		if other = other.unrolled(); other.kind != KindGroup {
-			return s.or(other, headerErrbacks)
+			return j.or(s, other)
 		}
-		tasks := s.unchained(headerErrbacks)
+		tasks := j.unchained(s)
 		if len(tasks) == 0 {
 			return other
 		}
 		if last := tasks[len(tasks)-1]; last.kind == KindChord {
-			last.extendBody(other, headerErrbacks)
-			return newChain(listOf(signatures(tasks), false), newDict(2))
+			j.extendBody(last, other)
+			return chainOf(tasks)
 		}
-		return newChain(listOf(signatures(append(tasks, other)), false), newDict(2))
+		return chainOf(append(tasks, other))
 	}
 	if other.kind == KindChain {
-		return orAll(headerErrbacks, s, other.unchained(headerErrbacks))
+		return j.orAll(s, j.unchained(other))
 	}
 	tasks := s.members()
 	if n := len(tasks.items); n > 0 {
 		switch last := tasks.signature(n - 1); {
 		case last.kind == KindGroup:
-			return s.chordAtEnd(other, headerErrbacks)
+			return j.chordAtEnd(s, other)
 		case last.kind == KindChord && other.kind != KindChord:
 			c := s.clone()
-			c.members().signature(n-1).extendBody(other, headerErrbacks)
+			j.extendBody(c.members().signature(n-1), other)
 			return c
 		}
 	}
-	return newChain(listOf(signatures(append(s.unchained(headerErrbacks), other)), false), newDict(2))
+	return chainOf(append(j.unchained(s), other))
+}
+
+func chainOf(tasks []*Signature) *Signature {
+	return newChain(&list{items: signatures(tasks)}, newDict(2))
 }
 
 // chordAtEnd makes a chord of the group that a chain ends in and what follows.
-func (s *Signature) chordAtEnd(body *Signature, headerErrbacks bool) *Signature {
+func (j *joiner) chordAtEnd(s, body *Signature) *Signature {
 	c := s.clone()
 	tasks := c.members()
 	n := len(tasks.items)
@@ -89,27 +109,28 @@ func (s *Signature) chordAtEnd(body *Signature, headerErrbacks bool) *Signature 
 	tasks.items[n-1] = end
 	if n > 1 {
 		if before := tasks.signature(n - 2); before.kind == KindChord {
-			before.extendBody(end, headerErrbacks)
+			j.extendBody(before, end)
 			c.setTasks(&list{items: tasks.items[: n-1 : n-1]})
 		}
 	}
 	return c
 }
 
-// extendBody is s.body = s.body | other.
-func (s *Signature) extendBody(other *Signature, headerErrbacks bool) {
-	body := s.body()
+// extendBody is chord.body = chord.body | other.
+func (j *joiner) extendBody(chord, other *Signature) {
+	body := chord.body()
 	if body == nil {
-		s.fail(errNoBody)
+		chord.fail(errNoBody)
+		j.see(chord)
 		return
 	}
-	s.setBody(body.or(other, headerErrbacks))
+	chord.setBody(j.or(body, other))
 }
 
 // orAll is reduce(or, rest, s).
-func orAll(headerErrbacks bool, s *Signature, rest []*Signature) *Signature {
+func (j *joiner) orAll(s *Signature, rest []*Signature) *Signature {
 	for _, other := range rest {
-		s = s.or(other, headerErrbacks)
+		s = j.or(s, other)
 	}
 	return s
 }
@@ -118,43 +139,40 @@ func chordOf(header, body *Signature) *Signature {
 	return newChord(header, body, arguments{raw: noArgs, tuple: true}, newDict(3), newDict(4))
 }
 
-// foldChain is _fold_chain: reduce(or, tasks) in one pass.
-func foldChain(tasks []*Signature, headerErrbacks bool) *Signature {
+// fold is _fold_chain: reduce(or, tasks) in one pass.
+func (j *joiner) fold(tasks []*Signature) *Signature {
 	steps := make([]*Signature, 0, len(tasks))
 	for i, task := range tasks {
-		if instead := mergeStep(headerErrbacks, &steps, task, i != len(tasks)-1); instead != nil {
-			return orAll(headerErrbacks, instead, tasks[i+1:])
+		if instead := j.merge(&steps, task, i != len(tasks)-1); instead != nil {
+			return j.orAll(instead, tasks[i+1:])
 		}
 	}
-	items := make([]value, len(steps))
-	for i, step := range steps {
-		if i < len(steps)-1 {
-			step = step.clone()
-		}
-		items[i] = step
+	for i := range len(steps) - 1 {
+		steps[i] = steps[i].clone()
 	}
-	return newChain(&list{items: items}, newDict(2))
+	return chainOf(steps)
 }
 
-// mergeStep is _merge_chain_step: it adds a task to the steps of a chain. What
-// it returns, when not nil, takes the place of the chain.
-func mergeStep(headerErrbacks bool, steps *[]*Signature, other *Signature, clone bool) *Signature {
+// merge is _merge_chain_step: it adds a task to the steps of a chain. What it
+// returns, when not nil, takes the place of the chain.
+func (j *joiner) merge(steps *[]*Signature, other *Signature, clone bool) *Signature {
+	j.see(other)
 	if other.isEmptyGroup() {
 		return nil
 	}
 	if other.kind == KindGroup {
 		if other = other.unrolled(); other.kind != KindGroup {
-			return mergeStep(headerErrbacks, steps, other, clone)
+			return j.merge(steps, other, clone)
 		}
 		if len(*steps) == 0 {
 			return other
 		}
 	}
 	if other.kind == KindChain {
-		inner := other.unchained(headerErrbacks)
+		inner := j.unchained(other)
 		for i, task := range inner {
-			if instead := mergeStep(headerErrbacks, steps, task, clone || i != len(inner)-1); instead != nil {
-				return orAll(headerErrbacks, instead, inner[i+1:])
+			if instead := j.merge(steps, task, clone || i != len(inner)-1); instead != nil {
+				return j.orAll(instead, inner[i+1:])
 			}
 		}
 		return nil
@@ -165,7 +183,7 @@ func mergeStep(headerErrbacks bool, steps *[]*Signature, other *Signature, clone
 			(*steps)[n-1] = chordOf(last, other.clonedIf(clone))
 			return nil
 		case last.kind == KindChord && other.kind != KindChord:
-			last.extendBody(other, headerErrbacks)
+			j.extendBody(last, other)
 			return nil
 		}
 	}
@@ -190,25 +208,28 @@ func (s *Signature) unrolled() *Signature {
 	return s
 }
 
-// unchained is unchain_tasks: copies of the tasks, with the chain's own links.
-func (s *Signature) unchained(headerErrbacks bool) []*Signature {
+// unchained is unchain_tasks: copies of a chain's tasks, with the chain's own
+// links.
+func (j *joiner) unchained(s *Signature) []*Signature {
 	tasks := s.members()
 	clones := make([]*Signature, len(tasks.items))
 	for i := range clones {
 		clones[i] = tasks.signature(i).clone()
 	}
-	if len(clones) == 0 {
-		return clones
-	}
 	callbacks, errbacks := links(s.options(), optLink), links(s.options(), optLinkError)
-	for i := range callbacks.items {
-		clones[len(clones)-1].link(callbacks.items[i])
+	if n := len(clones); n > 0 {
+		for i := range callbacks.items {
+			clones[n-1].link(callbacks.items[i])
+		}
+	} else if len(callbacks.items) > 0 {
+		s.fail(ErrEmptyChain) // nobody would call them
 	}
 	for i := range errbacks.items {
 		for _, clone := range clones {
-			clone.linkError(errbacks.items[i], headerErrbacks)
+			clone.linkError(errbacks.items[i], j.headerErrbacks)
 		}
 	}
+	j.see(s)
 	return clones
 }
 
@@ -219,5 +240,3 @@ func signatures(tasks []*Signature) []value {
 	}
 	return items
 }
-
-func listOf(items []value, tuple bool) *list { return &list{items: items, tuple: tuple} }

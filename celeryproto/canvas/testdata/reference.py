@@ -6,6 +6,7 @@ One request per line on stdin, one answer per line on stdout, both JSON. The tes
 from __future__ import annotations
 
 import base64
+import copy
 import itertools
 import json
 import os
@@ -20,7 +21,7 @@ from celery import Celery, chain, chord, group, signature
 from celery.app import trace
 from celery.backends.base import KeyValueStoreBackend, _create_chord_error_with_cause
 from celery.canvas import StampingVisitor, chunks, maybe_signature, xmap, xstarmap
-from celery.exceptions import ChordError, Ignore
+from celery.exceptions import ChordError, Ignore, Retry
 from celery.result import GroupResult
 from kombu.utils.json import dumps, loads
 
@@ -124,7 +125,7 @@ class App:
     def __init__(self, conf):
         conf = dict(conf)
         known = conf.pop("known", True)
-        self.app = app = Celery("reference", broker="memory://", set_as_current=True)
+        self.app = app = Celery("reference", broker="memory://", set_as_current=True, strict_typing=False)
         app.conf.update(conf, result_extended=True)
         app._backend = self.backend = Backend(app=app)
         app._local.oid = "reply-to"
@@ -174,7 +175,7 @@ class Stamps(StampingVisitor):
         self.spec = spec
 
     def _of(self, name, headers):
-        stamps = dict(self.spec.get(name) or {})
+        stamps = copy.deepcopy(self.spec.get(name) or {})  # Celery changes lists in it
         if self.spec.get("named") and stamps:
             stamps["stamped_headers"] = list(stamps)
         return stamps
@@ -248,24 +249,35 @@ def op_build(request, app):
     return {"sig": json.loads(dumps(build(request["expr"], app.app)))}
 
 
+def inside(app, message, do):
+    """Runs a function as the task of a message. Its own error is the answer's; what it returns is not a result."""
+    answer = {}
+
+    def outcome(task, *args, **kwargs):
+        try:
+            do(task, answer)
+        except (Ignore, Retry):
+            raise
+        except Exception as exc:
+            answer.update(error="%s: %s" % (type(exc).__name__, exc), where=traceback.format_exc()[-1500:])
+        raise Ignore()
+
+    app.run(message, outcome)
+    return answer
+
+
 def op_apply(request, app):
     sig = build(request["expr"], app.app)
     call = lambda: sig.apply_async(tuple(request.get("args") or ()), request.get("kwargs") or None, **request.get("options") or {})
-    parent = request.get("parent")
-    if parent is None:
+    if request.get("parent") is None:
         return {"result": tuple_of(call())}
-    children = []
 
-    def outcome(task, *args, **kwargs):
+    def do(task, answer):
         result = call()
-        children.extend(r.as_tuple() for r in task.request.children)
+        answer["children"] = [r.as_tuple() for r in task.request.children]
         answer["result"] = tuple_of(result)
-        raise Ignore()
 
-    answer = {}
-    app.run(parent, outcome)
-    answer["children"] = children
-    return answer
+    return inside(app, request["parent"], do)
 
 
 def op_success(request, app):
@@ -286,40 +298,25 @@ def op_failure(request, app):
 
 
 def op_retry(request, app):
-    def outcome(task, *args, **kwargs):
-        raise task.retry(exc=ValueError("again"), **request["options"])
-
-    app.run(request["message"], outcome)
-    return {}
+    return inside(app, request["message"], lambda task, answer: task.retry(exc=ValueError("again"), **request["options"]))
 
 
 def op_replace(request, app):
-    app.run(request["message"], lambda task, *args, **kwargs: task.replace(build(request["expr"], app.app)))
-    return {}
+    return inside(app, request["message"], lambda task, answer: task.replace(build(request["expr"], app.app)))
 
 
 def op_add_to_chord(request, app):
-    def outcome(task, *args, **kwargs):
-        task.add_to_chord(build(request["expr"], app.app))
-        raise Ignore()
-
-    app.run(request["message"], outcome)
-    return {}
+    return inside(app, request["message"], lambda task, answer: task.add_to_chord(build(request["expr"], app.app)))
 
 
 def op_chord_ready(request, app):
-    def outcome(task, *args, **kwargs):
-        maybe_signature(request["body"], app=app.app).delay(request["results"])
-        raise Ignore()
-
-    app.run(request["message"], outcome)
-    return {}
+    body = maybe_signature(request["body"], app=app.app)
+    return inside(app, request["message"], lambda task, answer: body.delay(request["results"]))
 
 
 def op_chord_failed(request, app):
-    cause = exception(request["exc"]) if request.get("exc") else None
-    text = "Dependency %s raised %r" % (request["part"], cause) if cause else request["text"]
-    error = _create_chord_error_with_cause(message=text, original_exc=cause)
+    cause = exception(request["exc"])
+    error = _create_chord_error_with_cause(message="Dependency %s raised %r" % (request["part"], cause), original_exc=cause)
     try:
         raise error
     except ChordError as exc:
