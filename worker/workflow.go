@@ -211,13 +211,7 @@ func (f *workflow) carryFailure(
 			return false
 		}
 	}
-	if !f.errbacks(ctx, s, j, &failure.Errbacks, m) {
-		return false
-	}
-	if len(failure.Revoke) > 0 {
-		s.events.revoke(ctx, failure.Revoke)
-	}
-	return true
+	return f.errbacks(ctx, s, j, &failure.Errbacks, m)
 }
 
 // failTask fails one task that will not run.
@@ -252,6 +246,9 @@ func (f *workflow) failTask(
 		if !s.store(ctx, j, &result) {
 			return false
 		}
+	}
+	if len(task.Revoke) > 0 {
+		s.events.revoke(ctx, task.Revoke)
 	}
 	if task.Part == nil || failed {
 		return true
