@@ -1,7 +1,7 @@
 // Package celeryproto reads and writes the messages of Celery: task messages of
-// protocol 2 and 1, results, and kombu's JSON. It is pure: bytes in, values
-// out, no network, no goroutine, no clock. Package redisbroker carries the
-// bytes.
+// protocol 2 and 1, results, remote control, events, and kombu's JSON. It is
+// pure: bytes in, values out, no network, no goroutine, no time of its own.
+// Package redisbroker carries the bytes.
 //
 // # The envelope
 //
@@ -38,6 +38,10 @@
 // carried untouched. Protocol 1 has no chain and no workflow IDs; a hybrid
 // (headers of 2, body of 1) is read as protocol 2.
 //
+// Messages of remote control (ControlMessage, ControlReply) and events (Event)
+// have the same outer box, with other headers and bodies and without
+// correlation_id and reply_to.
+//
 // # Guarantees
 //
 // What this package writes is, byte for byte, what Python writes for the same
@@ -72,8 +76,9 @@
 //
 // celery 5.7.0: app/amqp.py (as_task_v1, as_task_v2), worker/strategy.py
 // (protocol 1 and hybrids), backends/base.py (results, exceptions),
-// utils/saferepr.py. kombu 5.7.0: transport/virtual/base.py (envelope,
-// properties), utils/json.py (typed values), compression.py, serialization.py.
+// utils/saferepr.py, events/, utils/nodenames.py. kombu 5.7.0:
+// transport/virtual/base.py (envelope, properties), utils/json.py (typed
+// values), compression.py, serialization.py, pidbox.py, matcher.py, clocks.py.
 // CPython 3.11: Modules/_json.c, Modules/_datetimemodule.c. The goldens in
 // testdata were recorded from these releases.
 package celeryproto

@@ -63,9 +63,17 @@ func (f *fieldSet) textOrNull(key, s string) {
 	f.text(key, s)
 }
 
-func (f *fieldSet) int(key string, n int) {
+func (f *fieldSet) int(key string, n int) { f.int64(key, int64(n)) }
+
+func (f *fieldSet) int64(key string, n int64) {
 	start := len(f.buf)
-	f.buf = strconv.AppendInt(f.buf, int64(n), 10)
+	f.buf = strconv.AppendInt(f.buf, n, 10)
+	f.fields = append(f.fields, fieldSpan{key: key, start: start, end: len(f.buf)})
+}
+
+func (f *fieldSet) float(key string, v float64) {
+	start := len(f.buf)
+	f.buf = AppendFloat(f.buf, v)
 	f.fields = append(f.fields, fieldSpan{key: key, start: start, end: len(f.buf)})
 }
 

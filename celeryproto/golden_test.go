@@ -37,12 +37,21 @@ type goldenFile struct {
 // mustGoldens returns every recorded value that starts with one of the prefixes.
 func mustGoldens(tb testing.TB, prefixes ...string) []golden {
 	tb.Helper()
-	files, err := filepath.Glob("testdata/celery/*.json")
+	return mustGoldensIn(tb, "celery", prefixes...)
+}
+
+// mustGoldensIn is mustGoldens for another folder of testdata.
+func mustGoldensIn(tb testing.TB, folder string, prefixes ...string) []golden {
+	tb.Helper()
+	files, err := filepath.Glob("testdata/" + folder + "/*.json")
 	if err != nil || len(files) == 0 {
 		tb.Fatalf("goldens: %v, %d files", err, len(files))
 	}
 	var found []golden
 	for _, path := range files {
+		if filepath.Base(path) == "MANIFEST.json" {
+			continue
+		}
 		b, err := os.ReadFile(path)
 		if err != nil {
 			tb.Fatal(err)

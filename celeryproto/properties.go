@@ -28,6 +28,7 @@ type Properties struct {
 	Extra Members
 
 	wire Members
+	bare bool // of remote control or an event: without the two that only tasks have
 }
 
 // Keys of the properties (kombu 5.7, transport/virtual/base.py; celery 5.7, app/amqp.py).
@@ -116,8 +117,10 @@ func (p *Properties) fields() (*fieldSet, error) {
 	}
 	var err error
 	f := newFieldSet(len(propertyKeys)+len(p.Extra), 256)
-	f.text(keyCorrelationID, p.CorrelationID)
-	f.text(keyReplyTo, p.ReplyTo)
+	if !p.bare {
+		f.text(keyCorrelationID, p.CorrelationID)
+		f.text(keyReplyTo, p.ReplyTo)
+	}
 	f.int(keyDeliveryMode, cmp.Or(p.DeliveryMode, DeliveryPersistent))
 	if p.Expiration != "" {
 		f.text(keyExpiration, p.Expiration)
