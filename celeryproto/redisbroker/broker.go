@@ -21,8 +21,9 @@ type Broker struct {
 
 	// client runs everything that does not block. It never retries by itself: each caller knows what may be sent twice.
 	client *redis.Client
-	// dial is what further clients of this broker are made from.
-	dial redis.Options
+	// servers know where Redis is; dial is what further clients of this broker are made from.
+	servers *servers
+	dial    redis.Options
 	// connects counts the connections of client made so far. A new one may mean a new, empty Redis.
 	connects atomic.Int64
 
@@ -36,18 +37,14 @@ func Open(opts Options) (*Broker, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	e, err := parseURL(opts.URL, brokerURL)
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range e.warnings {
-		opts.Logger.Warn("redisbroker: " + w)
-	}
 	b := &Broker{opts: opts, keys: opts.keys(), logger: opts.Logger, obs: &opts.Observer, bound: make(map[string]int64)}
-	if b.dial, err = e.dialOptions(opts.TransportOptions); err != nil {
+	var err error
+	if b.servers, err = opts.servers(); err != nil {
 		return nil, err
 	}
+	b.dial = b.servers.options()
 	main := b.dial
+	main.PoolSize = opts.MaxConnections
 	main.OnConnect = func(context.Context, *redis.Conn) error {
 		b.connects.Add(1)
 		return nil
@@ -56,23 +53,21 @@ func Open(opts Options) (*Broker, error) {
 	return b, nil
 }
 
-// dialOptions are the go-redis options for an endpoint. RESP2 is enough for everything here and works with every server.
-func (e *endpoint) dialOptions(t TransportOptions) (redis.Options, error) {
-	o := redis.Options{
-		Network: e.network, Addr: e.addr, Username: e.username, Password: e.password, DB: e.db,
-		Protocol: 2, DisableIdentity: true, ClientName: t.ClientName,
-		MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true,
-		DialTimeout: t.SocketConnectTimeout, ReadTimeout: t.SocketTimeout, WriteTimeout: t.SocketTimeout,
-		PoolSize: t.MaxConnections,
+// ClientOptions are go-redis options for a client of the Redis that Open would use, for what is no broker there: every form of
+// URL, Sentinel, failover lists, TLS. Timeouts, pool and retries may be changed, addresses and credentials may not. DialTimeout
+// is for all servers together.
+func ClientOptions(opts Options) (*redis.Options, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
 	}
-	if e.tls != nil {
-		cfg, err := e.tls.config()
-		if err != nil {
-			return o, err
-		}
-		o.TLSConfig = cfg
+	s, err := opts.servers()
+	if err != nil {
+		return nil, err
 	}
-	return o, nil
+	o := s.options()
+	o.PoolSize = opts.MaxConnections
+	return &o, nil
 }
 
 // Ping asks Redis for a sign of life.

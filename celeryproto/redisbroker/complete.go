@@ -57,9 +57,8 @@ func (d *Delivery) submit(ctx context.Context, op *operation) error {
 	return d.c.settler.submit(ctx, op)
 }
 
-// sameDatabase compares where two clients connect to, and as whom. Clients that look their server up (Sentinel) never match.
+// sameDatabase compares where two clients connect to, and as whom. Clients with a failover list never match.
 func sameDatabase(a, b *redis.Options) bool {
-	const lookedUp = "FailoverClient" // go-redis' Options.Addr of such a client
 	return a.Network == b.Network && a.Addr == b.Addr && a.Addr != lookedUp && a.DB == b.DB &&
 		a.Username == b.Username && (a.TLSConfig == nil) == (b.TLSConfig == nil)
 }

@@ -10,10 +10,8 @@ import (
 )
 
 const (
-	// blockTime is how long one blocking command waits, kombu's BRPOP timeout.
-	blockTime = time.Second
 	// maxWaiters bounds the connections that wait. The keys of the first priority step of every queue come first; a message
-	// in a list beyond the bound is found by the look that is taken every blockTime in any case.
+	// in a list beyond the bound is found by the look that is taken every polling interval in any case.
 	maxWaiters = 64
 )
 
@@ -65,11 +63,11 @@ func (w *idleWait) stop() error {
 	return opError("close", w.client.Close())
 }
 
-// wait returns when a message may be there: a list has one, anybody woke the consumer, a rest is over, or blockTime has passed.
+// wait returns when a message may be there: a list has one, anybody woke the consumer, a rest is over, or the polling interval has passed.
 func (w *idleWait) wait(ctx context.Context, wakeC <-chan struct{}) {
 	w.setIdle(true)
 	defer w.setIdle(false)
-	timer := time.NewTimer(w.rests.next(time.Now(), blockTime))
+	timer := time.NewTimer(w.rests.next(time.Now(), w.b.opts.PollingInterval))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -102,7 +100,7 @@ func (w *idleWait) awaitIdle(queue string) bool {
 func (w *idleWait) watch(ctx context.Context, queue, list string) {
 	var pause backoff
 	for w.awaitIdle(queue) {
-		err := w.client.BLMove(context.WithoutCancel(ctx), list, list, "RIGHT", "RIGHT", blockTime).Err()
+		err := w.client.BLMove(context.WithoutCancel(ctx), list, list, "RIGHT", "RIGHT", w.b.opts.PollingInterval).Err()
 		switch {
 		case err == nil:
 			pause.reset()

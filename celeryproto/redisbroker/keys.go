@@ -14,6 +14,9 @@ const (
 	defaultUnackedMutex   = "unacked_mutex"
 	bindingKeyPrefix      = "_kombu.binding."           // Channel.keyprefix_queue
 	permanentBindingsPref = "_kombu.binding_permanent." // Channel.keyprefix_binding_permanent
+	bindingDeadlines      = "_kombu.binding_deadlines"  // Channel.keyprefix_binding_deadlines
+	defaultFanoutPrefix   = "/" + dbPlaceholder + "."   // Channel.keyprefix_fanout
+	dbPlaceholder         = "{db}"
 )
 
 // Keys of our own: OwnPrefix and one of these, behind the global key prefix. kombu and channels_redis touch none of them.
@@ -85,10 +88,15 @@ func (k *keyspace) permanentBindings(exchange string) string {
 	return k.prefix + permanentBindingsPref + exchange
 }
 
-// bindingMember is what kombu stores there for a direct exchange (Channel._queue_bind).
-func (k *keyspace) bindingMember(routingKey, queue string) string {
-	return routingKey + k.sep + k.sep + queue
+// bindingMember is what kombu stores there (Channel._queue_bind); only a topic exchange has a pattern.
+func (k *keyspace) bindingMember(routingKey, pattern, queue string) string {
+	return routingKey + k.sep + pattern + k.sep + queue
 }
+
+// lists are all lists of a queue, in the order of their steps.
+func (k *keyspace) lists(queue string) []string { return k.takeOrder([]string{queue}) }
+
+func (k *keyspace) bindingDeadlines() string { return k.prefix + bindingDeadlines }
 
 func (k *keyspace) dead(queue string) string     { return k.own + ownDead + queue }
 func (k *keyspace) held() string                 { return k.own + ownHeld }

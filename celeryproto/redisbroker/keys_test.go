@@ -36,7 +36,7 @@ func TestQueueKeyWithOptions(t *testing.T) {
 		}
 	}
 	got := []string{
-		k.unacked, k.index, k.mutex, k.bindings("ex"), k.permanentBindings("ex"), k.bindingMember("rk", "q"), k.dead("q"),
+		k.unacked, k.index, k.mutex, k.bindings("ex"), k.permanentBindings("ex"), k.bindingMember("rk", "", "q"), k.dead("q"),
 		k.held(), k.heldIndex(), k.take("id"), k.publisher("id"),
 	}
 	want := []string{

@@ -5,7 +5,7 @@ import "time"
 // Observer receives what happened, for counters. Every function is optional, may be called from any goroutine and must
 // return at once. Queue names are the only values suitable as labels.
 type Observer struct {
-	// Published: n messages reached queue.
+	// Published: n messages reached queue, which is the exchange for PublishFanout, PublishExchange and Reply.
 	Published func(queue string, n int)
 	// PublishFailed: n messages for queue were given up, with the error that their caller got.
 	PublishFailed func(queue string, n int, err error)
@@ -21,8 +21,14 @@ type Observer struct {
 	Refreshed func(n int)
 	// Restored: one overdue delivery of somebody else was handled by the restore loop.
 	Restored func(result RestoreResult)
+	// FanoutDropped: a Subscriber did not hand over a message of a fanout exchange.
+	FanoutDropped func(exchange string, reason FanoutDrop)
+	// ReplyDropped: a ReplyQueue popped a reply that nobody waits for, or that nobody can take.
+	ReplyDropped func(reason ReplyDrop)
 	// Disconnected: an operation of a background loop failed; it goes on by itself.
 	Disconnected func(loop string, err error)
+	// Switched: connections go to another server from now on, by a failover list or by Sentinel.
+	Switched func(addr string)
 	// ResultStored: a result was stored, or not because a SUCCESS was already there.
 	ResultStored func(status string, kept bool)
 	// RoundTrip: one pipelined operation took d for n items.
@@ -101,9 +107,27 @@ func (o *Observer) restored(result RestoreResult) {
 	}
 }
 
+func (o *Observer) fanoutDropped(exchange string, reason FanoutDrop) {
+	if o.FanoutDropped != nil {
+		o.FanoutDropped(exchange, reason)
+	}
+}
+
+func (o *Observer) replyDropped(reason ReplyDrop) {
+	if o.ReplyDropped != nil {
+		o.ReplyDropped(reason)
+	}
+}
+
 func (o *Observer) disconnected(loop string, err error) {
 	if o.Disconnected != nil {
 		o.Disconnected(loop, err)
+	}
+}
+
+func (o *Observer) switched(addr string) {
+	if o.Switched != nil {
+		o.Switched(addr)
 	}
 }
 

@@ -12,8 +12,13 @@ import (
 // Options of a Broker. The zero value of each field is Python's default.
 type Options struct {
 	// URL is Celery's broker_url: redis://, rediss://, redis+socket://, unix:// or socket://; empty: redis://127.0.0.1:6379/0.
-	// Failover lists and sentinel:// are refused by name.
+	// Several with ";" in between are a failover list; sentinel:// ones name Sentinels, port 26379 by default, and need
+	// TransportOptions.MasterName. User, password and database of Redis come from the first Sentinel's URL.
 	URL string
+	// UseTLS is Celery's broker_use_ssl, nil for none. ssl_* keys in a URL stand for all of it.
+	UseTLS *TLSOptions
+	// FailoverStrategy is Celery's broker_failover_strategy: FailoverRoundRobin (also when empty) or FailoverShuffle.
+	FailoverStrategy string
 	// TransportOptions is Celery's broker_transport_options. All participants of a broker need the same ones.
 	TransportOptions
 	// OwnPrefix starts the keys that only this package uses, "dfws:" when empty. It stands behind the global key prefix.
@@ -54,10 +59,38 @@ type TransportOptions struct {
 	// SocketTimeout bounds one reply or write, SocketConnectTimeout a connect; 5 s when 0. kombu has no limit by default,
 	// which lets a hanging Redis hang its users.
 	SocketTimeout, SocketConnectTimeout time.Duration
+	// SocketKeepalive are socket_keepalive and socket_keepalive_options.
+	SocketKeepalive Keepalive
+	// HealthCheckInterval is how long a subscription may be silent before Redis is asked for a sign of life; without one
+	// within SocketTimeout the connection is made anew. 25 s when 0, negative: never. Other connections need no such check:
+	// SocketTimeout bounds every answer.
+	HealthCheckInterval time.Duration
+	// PollingInterval is how long one blocking command waits, and how often an idle consumer looks at its lists in any case.
+	// 1 s when 0 or less than that: a message that arrives ends the wait.
+	PollingInterval time.Duration
 	// ClientName is shown by CLIENT LIST.
 	ClientName string
 	// MaxConnections bounds the connection pool; 10 per CPU when 0. Blocking waits have connections of their own.
 	MaxConnections int
+	// BodyEncoding is how producers put bodies into envelopes: celeryproto.BodyBase64 (also when empty) or BodyUTF8. Nothing in
+	// this package makes a body: it is for whoever does.
+	BodyEncoding string
+
+	// FanoutPrefix starts the channels of fanout exchanges, behind the global key prefix; "{db}" in it is the database. "/{db}."
+	// when empty (fanout_prefix true). NoFanoutPrefix is fanout_prefix false.
+	FanoutPrefix   string
+	NoFanoutPrefix bool
+	// NoFanoutPatterns is fanout_patterns false: the routing key is no part of the channel, and subscribers look at each message.
+	NoFanoutPatterns bool
+
+	// MasterName of the Redis that Sentinels watch; needed with sentinel://.
+	MasterName string
+	// Sentinel is sentinel_kwargs.
+	Sentinel SentinelOptions
+	// MinOtherSentinels is how many others a Sentinel must see to be believed.
+	MinOtherSentinels int
+	// SentinelFanoutCompat uses the channels of kombu before 5.4 too, which begin with "/{db}." literally. Only with sentinel://.
+	SentinelFanoutCompat bool
 }
 
 const (
@@ -66,6 +99,8 @@ const (
 	defaultRestoreInterval   = 10 * time.Second // Channel.unacked_restore_interval
 	defaultRestoreThrottle   = 10               // Channel.unacked_restore_throttle
 	defaultSocketTimeout     = 5 * time.Second
+	defaultHealthCheck       = 25 * time.Second // DEFAULT_HEALTH_CHECK_INTERVAL
+	minPollingInterval       = time.Second      // Transport.brpop_timeout = 1
 )
 
 // Orders in which a consumer goes through its queues (kombu.utils.scheduling).
@@ -98,6 +133,9 @@ func (t TransportOptions) withDefaults() TransportOptions {
 	setDefault(&t.UnackedRestoreThrottle, defaultRestoreThrottle)
 	setDefault(&t.SocketTimeout, defaultSocketTimeout)
 	setDefault(&t.SocketConnectTimeout, defaultSocketTimeout)
+	setDefault(&t.HealthCheckInterval, defaultHealthCheck)
+	setDefault(&t.FanoutPrefix, defaultFanoutPrefix)
+	t.PollingInterval = max(t.PollingInterval, minPollingInterval)
 	if len(t.PrioritySteps) == 0 {
 		t.PrioritySteps = defaultPrioritySteps
 	}
@@ -119,14 +157,15 @@ func (o Options) validate() error {
 	for name, d := range map[string]time.Duration{
 		"visibility_timeout": o.VisibilityTimeout, "unacked_mutex_expire": o.UnackedMutexExpire,
 		"unacked_restore_interval": o.UnackedRestoreInterval, "socket_timeout": o.SocketTimeout,
-		"socket_connect_timeout": o.SocketConnectTimeout,
+		"socket_connect_timeout": o.SocketConnectTimeout, "sentinel_kwargs": min(o.Sentinel.SocketTimeout, o.Sentinel.SocketConnectTimeout),
+		"socket_keepalive_options": min(o.SocketKeepalive.Idle, o.SocketKeepalive.Interval),
 	} {
 		if d < 0 {
 			fault(name, "is negative")
 		}
 	}
-	if o.UnackedRestoreLimit < 0 || o.UnackedRestoreThrottle < 0 || o.MaxConnections < 0 {
-		fault("unacked_restore_limit, unacked_restore_throttle, max_connections", "must not be negative")
+	if o.UnackedRestoreLimit < 0 || o.UnackedRestoreThrottle < 0 || o.MaxConnections < 0 || o.MinOtherSentinels < 0 {
+		fault("unacked_restore_limit, unacked_restore_throttle, max_connections, min_other_sentinels", "must not be negative")
 	}
 	for i, step := range o.PrioritySteps {
 		if step < 0 || step > 9 || i > 0 && step == o.PrioritySteps[i-1] {
@@ -138,10 +177,28 @@ func (o Options) validate() error {
 	default:
 		fault("queue_order_strategy", "must be round_robin, priority or sorted")
 	}
+	switch o.FailoverStrategy {
+	case "", FailoverRoundRobin, FailoverShuffle:
+	default:
+		fault("broker_failover_strategy", "must be round-robin or shuffle")
+	}
+	if strings.ContainsAny(strings.ReplaceAll(o.FanoutPrefix, dbPlaceholder, ""), "{}") {
+		fault("fanout_prefix", "has braces other than those of {db}")
+	}
+	errs = append(errs, o.UseTLS.validate("broker_use_ssl"), o.Sentinel.TLS.validate("sentinel_kwargs"))
 	if strings.HasPrefix(o.OwnPrefix, "_kombu.") || o.OwnPrefix == o.UnackedKey {
 		fault("own prefix", "collides with kombu's keys")
 	}
 	return errors.Join(errs...)
+}
+
+// servers prepares the connections.
+func (o Options) servers() (*servers, error) {
+	return newServers(o.URL, urlRules{useTLS: o.UseTLS}, serverOptions{
+		connectTimeout: o.SocketConnectTimeout, socketTimeout: o.SocketTimeout, keepalive: o.SocketKeepalive,
+		clientName: o.ClientName, masterName: o.MasterName, sentinel: o.Sentinel, minOtherSentinels: o.MinOtherSentinels,
+		failoverStrategy: o.FailoverStrategy, logger: o.Logger, obs: &o.Observer,
+	})
 }
 
 func (o Options) keys() keyspace {

@@ -89,7 +89,7 @@ func (b *Broker) bind(ctx context.Context, msgs []Message) error {
 
 // addBinding does what kombu's Channel._queue_bind does for the queue's direct exchange of the same name.
 func (b *Broker) addBinding(ctx context.Context, pipe redis.Pipeliner, queue string) {
-	member := b.keys.bindingMember(queue, queue)
+	member := b.keys.bindingMember(queue, "", queue)
 	pipe.SAdd(ctx, b.keys.bindings(queue), member)
 	pipe.SAdd(ctx, b.keys.permanentBindings(queue), member)
 }

@@ -244,17 +244,27 @@ func (b *Broker) settleForeign(ctx context.Context, held bool, batch []*overdue)
 }
 
 // lookup finds the queues of an address, as Channel._lookup does for direct and topic exchanges: the anonymous exchange
-// leads to the queue named by the routing key, a named one to the members of its binding set.
+// leads to the queue named by the routing key, a named one to the members of its binding set. Where there is none it is the
+// deadletter_queue option.
 func (b *Broker) lookup(ctx context.Context, exchange, routingKey string) ([]string, error) {
+	queues, err := b.boundQueues(ctx, exchange, routingKey)
+	if err != nil || len(queues) > 0 || b.opts.DeadletterQueue == "" {
+		return queues, err
+	}
+	return []string{b.opts.DeadletterQueue}, nil
+}
+
+// boundQueues is lookup without the last resort.
+func (b *Broker) boundQueues(ctx context.Context, exchange, routingKey string) ([]string, error) {
 	if exchange == "" {
 		if routingKey == "" {
-			return b.fallbackQueue(), nil
+			return nil, nil
 		}
 		return []string{routingKey}, nil
 	}
 	members, err := b.client.SMembers(ctx, b.keys.bindings(exchange)).Result()
 	if err != nil {
-		return nil, opError("restore: bindings", err)
+		return nil, opError("bindings", err)
 	}
 	var queues []string
 	for _, member := range members {
@@ -263,18 +273,8 @@ func (b *Broker) lookup(ctx context.Context, exchange, routingKey string) ([]str
 			queues = append(queues, parts[2])
 		}
 	}
-	if len(queues) == 0 {
-		return b.fallbackQueue(), nil
-	}
 	slices.Sort(queues)
 	return queues, nil
-}
-
-func (b *Broker) fallbackQueue() []string {
-	if b.opts.DeadletterQueue == "" {
-		return nil
-	}
-	return []string{b.opts.DeadletterQueue}
 }
 
 // matches compares a routing key with a binding: a topic's pattern is a regular expression that kombu anchors at the start.

@@ -27,17 +27,46 @@ const (
 // ResultOptions of a result backend. The zero value of each field is Python's default.
 type ResultOptions struct {
 	// URL is Celery's result_backend: redis://, rediss://, redis+socket://, socket:// or unix://; empty: redis://localhost:6379/0.
+	// Several sentinel:// ones with ";" in between name Sentinels, port 6379 by default as in Celery, and need MasterName. User,
+	// password and database of Redis come from the first.
 	URL string
 	// KeyPrefix is result_backend_transport_options.global_keyprefix. As Celery 5.5 and later do it, "_" is put behind it
 	// unless it ends in one of ": _ - .".
 	KeyPrefix string
 	// Expires is result_expires, in whole seconds; 24 h when 0, no limit when negative (Python: 0 or None).
 	Expires time.Duration
-	// SocketTimeout bounds one reply or write, SocketConnectTimeout a connect; 5 s when 0. The URL may say otherwise.
+	// SocketTimeout (redis_socket_timeout) bounds one reply or write, SocketConnectTimeout (redis_socket_connect_timeout) a
+	// connect; 5 s when 0, where Celery waits for 120 s and for ever. The URL may say otherwise.
 	SocketTimeout, SocketConnectTimeout time.Duration
+	// UseTLS is redis_backend_use_ssl, nil for none. It needs ssl_cert_reqs, as in Celery; ssl_* keys of the URL come before its.
+	UseTLS *TLSOptions
+	// Host, Port, Username and Password are redis_host, redis_port, redis_username and redis_password: what the URL leaves open.
+	// DB is redis_db, which counts without a URL only.
+	Host               string
+	Port, DB           int
+	Username, Password string
+	// ClientName (redis_client_name) is shown by CLIENT LIST.
+	ClientName string
+	// MaxConnections (redis_max_connections) bounds the connection pool; 10 per CPU when 0.
+	MaxConnections int
+	// SocketKeepalive is redis_socket_keepalive.
+	SocketKeepalive Keepalive
+	// HealthCheckInterval (redis_backend_health_check_interval) is how long the connection for waiting may be silent before it is
+	// tested; 3 s when 0, negative: never.
+	HealthCheckInterval time.Duration
+
+	// ChordsUnordered is result_chord_ordered false of result_backend_transport_options: results of a chord's header are kept in
+	// the order in which they come. All workers need the same.
+	ChordsUnordered bool
+	// MasterName, Sentinel and MinOtherSentinels are master_name, sentinel_kwargs and min_other_sentinels of
+	// result_backend_transport_options, as in TransportOptions.
+	MasterName        string
+	Sentinel          SentinelOptions
+	MinOtherSentinels int
+
 	// Logger; nil discards.
 	Logger *slog.Logger
-	// Observer for counters: ResultStored, RoundTrip and Disconnected are used.
+	// Observer for counters: ResultStored, RoundTrip, Disconnected and Switched are used.
 	Observer Observer
 }
 
@@ -45,6 +74,7 @@ func (o ResultOptions) withDefaults() ResultOptions {
 	setDefault(&o.Expires, defaultResultExpires)
 	setDefault(&o.SocketTimeout, defaultSocketTimeout)
 	setDefault(&o.SocketConnectTimeout, defaultSocketTimeout)
+	setDefault(&o.HealthCheckInterval, pubsubCheck)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -57,6 +87,8 @@ type Results struct {
 	prefix string // of the keys
 	client *redis.Client
 	obs    *Observer
+	// servers know where Redis is.
+	servers *servers
 
 	storeC chan *storing // Store sends, runStore receives; never closed. A full one makes callers wait
 	stopC  chan struct{} // closed by Close
@@ -81,30 +113,16 @@ type storing struct {
 // OpenResults checks the options and prepares a result backend. It does not connect. Close stops its goroutines.
 func OpenResults(opts ResultOptions) (*Results, error) {
 	opts = opts.withDefaults()
-	if opts.SocketTimeout < 0 || opts.SocketConnectTimeout < 0 {
-		return nil, errors.New("redisbroker: result backend: negative timeout")
-	}
-	e, err := parseURL(opts.URL, backendURL)
+	servers, dial, err := opts.connect()
 	if err != nil {
 		return nil, fmt.Errorf("result backend: %w", err)
 	}
-	setDefault(&e.timeouts.socket, opts.SocketTimeout)
-	setDefault(&e.timeouts.connect, opts.SocketConnectTimeout)
-	dial, err := e.dialOptions(TransportOptions{
-		SocketTimeout: e.timeouts.socket, SocketConnectTimeout: e.timeouts.connect,
-		MaxConnections: e.timeouts.maxConnections, ClientName: e.timeouts.clientName,
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range e.warnings {
-		opts.Logger.Warn("redisbroker: result backend: " + w)
-	}
 	r := &Results{
-		opts: opts, prefix: resultPrefix(opts.KeyPrefix), client: redis.NewClient(&dial), obs: &opts.Observer,
+		opts: opts, prefix: resultPrefix(opts.KeyPrefix), client: redis.NewClient(dial), servers: servers, obs: &opts.Observer,
 		storeC: make(chan *storing, storeQueue), stopC: make(chan struct{}), subs: make(map[string]*subscription),
 	}
 	r.wg.Go(r.runStore)
+	r.wg.Go(r.watchServers)
 	return r, nil
 }
 
@@ -296,6 +314,7 @@ func (r *Results) storeOnce(batch []*storing) (again []*storing) {
 			s.done(nil)
 		case Retryable(err):
 			r.obs.disconnected("store", err)
+			r.servers.answered(err)
 			again = append(again, s)
 		default:
 			s.done(opError("store result", err))

@@ -123,7 +123,7 @@ func (r *Results) subscribe(ctx context.Context, channel string) (*waiter, error
 	if r.pubsub == nil {
 		r.pubsub = r.client.Subscribe(ctx, channel)
 		received := r.pubsub.ChannelWithSubscriptions(
-			redis.WithChannelHealthCheckInterval(pubsubCheck), redis.WithChannelSize(pubsubBuffer))
+			redis.WithChannelHealthCheckInterval(max(r.opts.HealthCheckInterval, 0)), redis.WithChannelSize(pubsubBuffer))
 		r.wg.Go(func() { r.runReceive(received) })
 	} else if err := r.pubsub.Subscribe(ctx, channel); err != nil {
 		// go-redis keeps the channel and subscribes when the connection is back.

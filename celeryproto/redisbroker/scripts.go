@@ -18,10 +18,16 @@ var (
 	unlockSource string
 	//go:embed scripts/store.lua
 	storeSource string
+	//go:embed scripts/bind.lua
+	bindSource string
+	//go:embed scripts/sweep.lua
+	sweepSource string
 
 	takeScript    = redis.NewScript(takeSource)
 	settleScript  = redis.NewScript(settleSource)
 	publishScript = redis.NewScript(publishSource)
 	unlockScript  = redis.NewScript(unlockSource)
 	storeScript   = redis.NewScript(storeSource)
+	bindScript    = redis.NewScript(bindSource)
+	sweepScript   = redis.NewScript(sweepSource)
 )

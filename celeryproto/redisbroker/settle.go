@@ -226,7 +226,7 @@ func (s *settler) answer(batch []*operation, replies []any) (again []*operation)
 			}
 			switch {
 			case reply == 1 && op.kind == opRefresh:
-				op.d.score, op.d.alt = string(op.value), ""
+				op.d.score, op.d.alt = string(op.value), op.d.score // a replica that becomes the master may know the last one only
 			case reply == 1 && op.kind == opPark:
 				op.d.held = true
 			case reply == 1:
@@ -238,6 +238,7 @@ func (s *settler) answer(batch []*operation, replies []any) (again []*operation)
 			s.end(op, err)
 		case string:
 			if err := replyError(reply); Retryable(err) {
+				s.b.servers.answered(err)
 				again = append(again, op)
 			} else {
 				s.end(op, opError("settle", err))

@@ -4,45 +4,42 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 	"time"
 )
 
-// ignoredTransportOptions change nothing here: how Python connects and retries, and what only pub/sub uses.
-var ignoredTransportOptions = map[string]bool{
-	"fanout_prefix": true, "fanout_patterns": true, "polling_interval": true, "body_encoding": true,
-	"socket_keepalive": true, "socket_keepalive_options": true, "retry_on_timeout": true, "health_check_interval": true,
-	"reauth_check_interval": true, "max_retries": true, "interval_start": true, "interval_step": true,
-	"interval_max": true, "errback": true, "callback": true, "confirm_publish": true, "sentinel_fanout_compat": true,
+// ignoredTransportOptions change nothing here.
+var ignoredTransportOptions = []string{
+	"ack_emulation",    // deliveries are always recorded: that takes nothing from Python, and loses nothing
+	"retry_on_timeout", // each operation knows what may be sent twice, and repeats that
+	// Connecting goes on until the caller's context ends, or as long as the operation's own rules say.
+	"max_retries", "interval_start", "interval_step", "interval_max", "errback", "callback",
+	"reauth_check_interval", // for credential providers, which are refused
+	"confirm_publish",       // not for Redis
 }
 
-// ParseTransportOptions reads Celery's broker_transport_options from JSON. A name it does not know, or knows and does not
-// support (Sentinel, ack_emulation false), is refused by name; null stands for the default.
+// ParseTransportOptions reads Celery's broker_transport_options from JSON. A name it does not know is refused by name, as is
+// credential_provider; null stands for the default.
+//
+// Accepted, and without effect: ack_emulation (a delivery is always recorded), retry_on_timeout, max_retries, interval_start,
+// interval_step, interval_max, errback and callback (each operation has its own rules for trying again, see its
+// documentation), reauth_check_interval (no credential provider), confirm_publish (not for Redis).
 func ParseTransportOptions(b []byte) (TransportOptions, error) {
 	var t TransportOptions
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(b, &fields); err != nil {
 		return t, fmt.Errorf("redisbroker: broker_transport_options: %w", err)
 	}
-	targets := map[string]any{
-		"visibility_timeout": &t.VisibilityTimeout, "priority_steps": &t.PrioritySteps, "sep": &t.Sep,
-		"queue_order_strategy": &t.QueueOrderStrategy, "global_keyprefix": &t.GlobalKeyPrefix,
-		"unacked_key": &t.UnackedKey, "unacked_index_key": &t.UnackedIndexKey, "unacked_mutex_key": &t.UnackedMutexKey,
-		"unacked_mutex_expire": &t.UnackedMutexExpire, "unacked_restore_limit": &t.UnackedRestoreLimit,
-		"unacked_restore_interval": &t.UnackedRestoreInterval, "unacked_restore_throttle": &t.UnackedRestoreThrottle,
-		"deadletter_queue": &t.DeadletterQueue, "socket_timeout": &t.SocketTimeout,
-		"socket_connect_timeout": &t.SocketConnectTimeout, "client_name": &t.ClientName, "max_connections": &t.MaxConnections,
-	}
+	targets := t.targets()
 	var errs []error
-	for name, value := range fields {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		var err error
 		target, known := targets[name]
-		switch {
-		case string(value) == "null" || ignoredTransportOptions[name]:
-		case name == "ack_emulation":
-			if string(value) != "true" {
-				err = ErrUnsupported
-			}
+		switch value := fields[name]; {
+		case string(value) == "null" || slices.Contains(ignoredTransportOptions, name):
 		case !known:
 			err = ErrUnsupported
 		default:
@@ -55,18 +52,133 @@ func ParseTransportOptions(b []byte) (TransportOptions, error) {
 	return t, errors.Join(errs...)
 }
 
-func decodeOption(value json.RawMessage, target any) error {
-	d, ok := target.(*time.Duration)
-	if !ok {
-		return json.Unmarshal(value, target)
+// targets are where the values go, by name: a pointer, or a function that takes the JSON.
+func (t *TransportOptions) targets() map[string]any {
+	return map[string]any{
+		"visibility_timeout": &t.VisibilityTimeout, "priority_steps": &t.PrioritySteps, "sep": &t.Sep,
+		"queue_order_strategy": &t.QueueOrderStrategy, "global_keyprefix": &t.GlobalKeyPrefix,
+		"unacked_key": &t.UnackedKey, "unacked_index_key": &t.UnackedIndexKey, "unacked_mutex_key": &t.UnackedMutexKey,
+		"unacked_mutex_expire": &t.UnackedMutexExpire, "unacked_restore_limit": &t.UnackedRestoreLimit,
+		"unacked_restore_interval": &t.UnackedRestoreInterval, "unacked_restore_throttle": &t.UnackedRestoreThrottle,
+		"deadletter_queue": &t.DeadletterQueue, "socket_timeout": &t.SocketTimeout,
+		"socket_connect_timeout": &t.SocketConnectTimeout, "client_name": &t.ClientName, "max_connections": &t.MaxConnections,
+		"polling_interval": &t.PollingInterval, "body_encoding": &t.BodyEncoding,
+		"fanout_prefix": t.setFanoutPrefix, "fanout_patterns": notBool(&t.NoFanoutPatterns),
+		"socket_keepalive": notBool(&t.SocketKeepalive.Off), "socket_keepalive_options": t.SocketKeepalive.set,
+		"health_check_interval": t.setHealthCheck,
+		"master_name":           &t.MasterName, "min_other_sentinels": &t.MinOtherSentinels,
+		"sentinel_fanout_compat": isBool(&t.SentinelFanoutCompat), "sentinel_kwargs": intoSentinel(&t.Sentinel),
 	}
-	var seconds float64
-	if err := json.Unmarshal(value, &seconds); err != nil {
+}
+
+// setFanoutPrefix: true, false or a text.
+func (t *TransportOptions) setFanoutPrefix(value json.RawMessage) error {
+	if json.Unmarshal(value, &t.FanoutPrefix) == nil {
+		t.NoFanoutPrefix = t.FanoutPrefix == ""
+		return nil
+	}
+	return notBool(&t.NoFanoutPrefix)(value)
+}
+
+func (t *TransportOptions) setHealthCheck(value json.RawMessage) error {
+	err := decodeOption(value, &t.HealthCheckInterval)
+	if err == nil && t.HealthCheckInterval <= 0 {
+		t.HealthCheckInterval = -1 // none
+	}
+	return err
+}
+
+// keepaliveNames are the keys of socket_keepalive_options: Python's socket constants by name, and by their numbers on Linux and
+// on macOS.
+var keepaliveNames = map[string]string{
+	"TCP_KEEPIDLE": "idle", "4": "idle", "TCP_KEEPALIVE": "idle", "16": "idle",
+	"TCP_KEEPINTVL": "interval", "5": "interval", "257": "interval",
+	"TCP_KEEPCNT": "count", "6": "count", "258": "count",
+}
+
+// set reads socket_keepalive_options.
+func (k *Keepalive) set(value json.RawMessage) error {
+	var fields map[string]float64
+	if err := decodeOption(value, &fields); err != nil {
 		return err
 	}
-	if math.Abs(seconds) > float64(math.MaxInt64)/float64(time.Second)/2 {
-		return errors.New("out of range")
+	for name, n := range fields {
+		if n < 0 || n > math.MaxInt16 {
+			return fmt.Errorf("%s: must be from 0 to %d", name, math.MaxInt16) // as in Linux
+		}
+		switch keepaliveNames[name] {
+		case "idle":
+			k.Idle = time.Duration(n * float64(time.Second))
+		case "interval":
+			k.Interval = time.Duration(n * float64(time.Second))
+		case "count":
+			k.Count = int(n)
+		default:
+			return fmt.Errorf("%s: %w", name, ErrUnsupported)
+		}
 	}
-	*d = time.Duration(seconds * float64(time.Second))
 	return nil
+}
+
+// isBool and notBool set a flag to what an option says, or to the opposite.
+func isBool(flag *bool) func(json.RawMessage) error {
+	return func(value json.RawMessage) (err error) {
+		*flag, err = decodeBool(value)
+		return err
+	}
+}
+
+func notBool(flag *bool) func(json.RawMessage) error {
+	return func(value json.RawMessage) error {
+		v, err := decodeBool(value)
+		*flag = err == nil && !v
+		return err
+	}
+}
+
+func intoSentinel(o *SentinelOptions) func(json.RawMessage) error {
+	return func(value json.RawMessage) (err error) {
+		*o, err = parseSentinelOptions(value)
+		return err
+	}
+}
+
+// decodeBool takes true, false, and the numbers that Python takes for them.
+func decodeBool(value json.RawMessage) (bool, error) {
+	var v any
+	if err := json.Unmarshal(value, &v); err != nil {
+		return false, err
+	}
+	switch v := v.(type) {
+	case bool:
+		return v, nil
+	case float64:
+		return v != 0, nil
+	default:
+		return false, errors.New("must be true or false")
+	}
+}
+
+// decodeOption sets a target, durations from numbers of seconds. Its errors do not quote the value.
+func decodeOption(value json.RawMessage, target any) error {
+	switch target := target.(type) {
+	case func(json.RawMessage) error:
+		return target(value)
+	case *time.Duration:
+		var seconds float64
+		if err := decodeOption(value, &seconds); err != nil {
+			return err
+		}
+		if math.Abs(seconds) > float64(math.MaxInt64)/float64(time.Second)/2 {
+			return errors.New("out of range")
+		}
+		*target = time.Duration(seconds * float64(time.Second))
+		return nil
+	}
+	err := json.Unmarshal(value, target)
+	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		kind, _, _ := strings.Cut(mistyped.Value, " ") // a number may follow
+		return fmt.Errorf("a JSON %s does not fit here", kind)
+	}
+	return err
 }

@@ -1,10 +1,13 @@
 package redisbroker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,45 +17,38 @@ const (
 	defaultHost        = "127.0.0.1" // kombu; celery's backend says localhost
 	defaultBackendHost = "localhost"
 	defaultPort        = 6379
-)
-
-// Certificate requirements (Python's ssl module).
-const (
-	certNone     = "none"
-	certOptional = "optional" // for a client the same as required
-	certRequired = "required"
+	// defaultSentinelPort is SentinelTransport.default_port.
+	defaultSentinelPort = 26379
 )
 
 // endpoint is what a URL says.
 type endpoint struct {
+	sentinel           bool   // a Sentinel, which knows where Redis is
 	network, addr      string // "tcp", "host:port" or "unix", path
-	username, password string
+	username, password string // of Redis, never of a Sentinel
 	db                 int
-	tls                *tlsSettings // nil: plain
-	timeouts           urlTimeouts  // result backend only
-	warnings           []string
+	tls                *TLSOptions // of Redis; nil: plain
+	settings           urlSettings // result backend only
 }
 
-type tlsSettings struct {
-	certReqs                   string
-	caCerts, certFile, keyFile string
-	skipHostname               bool
-	serverName                 string
+// urlSettings are the keys of redis-py in a result backend's query; zero values are not there.
+type urlSettings struct {
+	socketTimeout, connectTimeout time.Duration
+	maxConnections                int
+	clientName                    string
+	healthCheck                   time.Duration
 }
 
-type urlTimeouts struct {
-	socket, connect time.Duration
-	maxConnections  int
-	clientName      string
+// urlRules is whose rules a URL is read by, kombu's for brokers, or redis-py's and Celery's for result backends, and what the
+// settings beside it say.
+type urlRules struct {
+	backend bool
+	useTLS  *TLSOptions // broker_use_ssl or redis_backend_use_ssl
+	// What a result backend's URL leaves open: redis_host, redis_port, redis_username, redis_password.
+	host               string
+	port               int
+	username, password string
 }
-
-// urlKind is whose rules apply: kombu's for brokers, redis-py's and Celery's for result backends.
-type urlKind int
-
-const (
-	brokerURL urlKind = iota
-	backendURL
-)
 
 func urlFault(part, format string, args ...any) error {
 	return &URLError{Part: part, Err: fmt.Errorf(format, args...)}
@@ -60,13 +56,7 @@ func urlFault(part, format string, args ...any) error {
 
 // parseURL reads a URL as kombu.utils.url.parse_url and redis-py do: percent-decoding is lenient, the user part ends at the
 // last @, the path is the database.
-func parseURL(raw string, kind urlKind) (*endpoint, error) {
-	if raw == "" {
-		raw = "redis://"
-	}
-	if strings.Contains(raw, ";") {
-		return nil, urlFault("failover list (a;b)", "%w", ErrUnsupported)
-	}
+func parseURL(raw string, rules urlRules) (*endpoint, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {
 		return nil, urlFault("scheme", "missing")
@@ -77,27 +67,25 @@ func parseURL(raw string, kind urlKind) (*endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	scheme = strings.ToLower(scheme)
 	var e *endpoint
 	switch scheme {
-	case "redis", "rediss":
-		e, err = parseTCP(rest, kind)
+	case "redis", "rediss", "sentinel":
+		e, err = parseTCP(rest, scheme == "sentinel", rules)
 	case "redis+socket", "socket", "unix":
-		e, err = parseSocket(rest, query)
-	case "sentinel":
-		return nil, urlFault("scheme sentinel", "%w", ErrUnsupported)
+		e, err = parseSocket(rest, query, rules)
+	case "redis+sentinel": // Celery takes it for redis:// and connects to the Sentinel as if it were Redis
+		return nil, urlFault("scheme", "redis+sentinel is not known, use sentinel")
 	default:
-		return nil, urlFault("scheme", "must be redis, rediss, redis+socket or unix")
+		return nil, urlFault("scheme", "must be redis, rediss, redis+socket, unix or sentinel")
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := e.applyTLS(scheme, query, kind); err != nil {
+	if err := e.applyTLS(scheme, query, rules); err != nil {
 		return nil, err
 	}
-	if err := e.applyQuery(query, kind); err != nil {
-		return nil, err
-	}
-	return e, nil
+	return e, e.applyQuery(query, rules)
 }
 
 // parseQuery splits like urllib's parse_qsl: empty values are dropped, the last of equal names wins.
@@ -148,26 +136,19 @@ func (e *endpoint) splitUser(authority string) (host string) {
 		return authority
 	}
 	user, password, _ := strings.Cut(authority[:at], ":")
-	e.username, e.password = unquote(user), unquote(password)
+	e.username, e.password = cmp.Or(unquote(user), e.username), cmp.Or(unquote(password), e.password)
 	return authority[at+1:]
 }
 
-func parseTCP(rest string, kind urlKind) (*endpoint, error) {
-	e := &endpoint{network: "tcp"}
+func parseTCP(rest string, sentinel bool, rules urlRules) (*endpoint, error) {
+	e := &endpoint{network: "tcp", sentinel: sentinel, username: rules.username, password: rules.password}
 	authority, path, _ := strings.Cut(rest, "/")
 	host, portText, err := splitHostPort(e.splitUser(authority))
 	if err != nil {
 		return nil, err
 	}
-	host = strings.ToLower(unquote(host))
-	switch {
-	case host != "":
-	case kind == backendURL:
-		host = defaultBackendHost
-	default:
-		host = defaultHost
-	}
-	port := defaultPort
+	host = cmp.Or(strings.ToLower(unquote(host)), rules.host, rules.defaultHost())
+	port := cmp.Or(rules.port, rules.defaultPort(sentinel))
 	if portText != "" {
 		n, err := strconv.ParseUint(portText, 10, 16)
 		if err != nil {
@@ -180,6 +161,21 @@ func parseTCP(rest string, kind urlKind) (*endpoint, error) {
 	e.addr = net.JoinHostPort(host, strconv.Itoa(port))
 	e.db, err = parseDB(unquote(path))
 	return e, err
+}
+
+func (r *urlRules) defaultHost() string {
+	if r.backend {
+		return defaultBackendHost
+	}
+	return defaultHost
+}
+
+// defaultPort of a Sentinel is only known to kombu; Celery's result backend has the one of Redis for it too.
+func (r *urlRules) defaultPort(sentinel bool) int {
+	if sentinel && !r.backend {
+		return defaultSentinelPort
+	}
+	return defaultPort
 }
 
 func splitHostPort(s string) (host, port string, err error) {
@@ -214,8 +210,8 @@ func parseDB(path string) (int, error) {
 	return db, nil
 }
 
-func parseSocket(rest string, query map[string]string) (*endpoint, error) {
-	e := &endpoint{network: "unix"}
+func parseSocket(rest string, query map[string]string, rules urlRules) (*endpoint, error) {
+	e := &endpoint{network: "unix", username: rules.username, password: rules.password}
 	authority, path, ok := strings.Cut(rest, "/")
 	if host := e.splitUser(authority); host != "" {
 		return nil, urlFault("host", "a socket URL has none; the path starts after ://")
@@ -235,82 +231,74 @@ func parseSocket(rest string, query map[string]string) (*endpoint, error) {
 	return e, err
 }
 
-var certNames = map[string]string{
-	"required": certRequired, "CERT_REQUIRED": certRequired, "optional": certOptional, "CERT_OPTIONAL": certOptional,
-	"none": certNone, "CERT_NONE": certNone,
-}
-
-// applyTLS takes the ssl_* keys out of the query.
-func (e *endpoint) applyTLS(scheme string, query map[string]string, kind urlKind) error {
-	hasSSL := false
-	for name := range query {
-		hasSSL = hasSSL || strings.HasPrefix(name, "ssl_")
-	}
+// applyTLS takes the ssl_* keys out of the query. In a broker's URL they stand for all of broker_use_ssl, in a result
+// backend's each for one key of redis_backend_use_ssl.
+func (e *endpoint) applyTLS(scheme string, query map[string]string, rules urlRules) error {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(query)), func(name string) bool { return !strings.HasPrefix(name, "ssl_") })
 	switch {
-	case scheme != "rediss" && !hasSSL:
+	case len(names) > 0 && rules.backend && scheme != "rediss":
+		return urlFault("query ssl_*", "needs the scheme rediss") // as Celery says
+	case len(names) == 0 && scheme != "rediss" && rules.useTLS == nil:
 		return nil
 	case e.network == "unix":
-		return urlFault("query ssl_*", "a unix socket has no TLS")
-	case scheme != "rediss" && kind == backendURL:
-		return urlFault("query ssl_*", "needs the scheme rediss")
+		return urlFault("TLS", "a unix socket has none")
 	}
-	host, _, err := net.SplitHostPort(e.addr)
-	if err != nil {
-		return urlFault("host", "%w", err)
+	t := TLSOptions{}
+	if rules.useTLS != nil && (rules.backend || len(names) == 0) {
+		t = *rules.useTLS
+	} else if len(names) == 0 && !rules.backend {
+		t.CertReqs = CertNone // kombu's default for a bare rediss://
 	}
-	t := &tlsSettings{
-		caCerts: query["ssl_ca_certs"], certFile: query["ssl_certfile"], keyFile: query["ssl_keyfile"],
-		skipHostname: strings.EqualFold(query["ssl_check_hostname"], "false"), serverName: host,
-	}
-	reqs, given := query["ssl_cert_reqs"]
-	switch {
-	case given:
-		if t.certReqs, given = certNames[reqs]; !given {
-			return urlFault("query ssl_cert_reqs", "must be required, optional or none")
+	for _, name := range names {
+		if err := t.set(name, query[name]); err != nil {
+			return urlFault("query "+name, "%w", err)
 		}
-	case kind == backendURL:
-		return urlFault("query ssl_cert_reqs", "a rediss result backend needs it: required, optional or none")
-	default:
-		t.certReqs = certNone // kombu's default
-	}
-	if t.certReqs == certNone {
-		e.warnings = append(e.warnings, "the certificate of Redis is not verified: ssl_cert_reqs is none")
-	}
-	for _, name := range []string{"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs"} {
 		delete(query, name)
 	}
-	e.tls = t
+	if rules.backend && t.CertReqs == "" {
+		return urlFault("query ssl_cert_reqs", "a rediss result backend needs it: required, optional or none")
+	}
+	e.tls = &t
 	return nil
 }
 
 // applyQuery handles the rest of the query: kombu refuses any, redis-py knows some.
-func (e *endpoint) applyQuery(query map[string]string, kind urlKind) error {
+func (e *endpoint) applyQuery(query map[string]string, rules urlRules) error {
 	var errs []error
-	for name, value := range query {
-		if kind == brokerURL {
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if !rules.backend {
 			errs = append(errs, urlFault("query "+name, "%w in a broker URL, use broker_transport_options", ErrUnsupported))
 			continue
 		}
-		errs = append(errs, e.applyBackendKey(name, value))
+		errs = append(errs, e.applyBackendKey(name, query[name]))
 	}
 	return errors.Join(errs...)
 }
 
 func (e *endpoint) applyBackendKey(name, value string) (err error) {
+	s := &e.settings
 	switch name {
 	case "socket_timeout":
-		e.timeouts.socket, err = parseSeconds(value)
+		s.socketTimeout, err = parseSeconds(value)
 	case "socket_connect_timeout":
-		e.timeouts.connect, err = parseSeconds(value)
+		s.connectTimeout, err = parseSeconds(value)
 	case "max_connections":
-		if e.timeouts.maxConnections, err = strconv.Atoi(value); err == nil && e.timeouts.maxConnections < 0 {
+		if s.maxConnections, err = strconv.Atoi(value); err == nil && s.maxConnections < 0 {
 			err = errors.New("is negative")
+		}
+	case "health_check_interval":
+		if s.healthCheck, err = parseSeconds(value); err == nil && s.healthCheck == 0 {
+			s.healthCheck = -1 // none
 		}
 	case "db":
 		e.db, err = parseDB(value)
+	case "username":
+		e.username = value
+	case "password":
+		e.password = value
 	case "client_name":
-		e.timeouts.clientName = value
-	case "health_check_interval", "retry_on_timeout", "socket_keepalive": // always so here
+		s.clientName = value
+	case "retry_on_timeout", "socket_keepalive": // always so here
 	default:
 		err = ErrUnsupported
 	}

@@ -1,8 +1,6 @@
 package dispatch
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -10,20 +8,25 @@ import (
 	"github.com/dfws/dfws/channelslayer"
 )
 
+// brokerTransport reads the broker's transport options, which the store shares.
+func brokerTransport(cfg *ServicesConfig) (redisbroker.TransportOptions, error) {
+	text := cfg.Settings.Celery.BrokerTransportOptions
+	if len(text) == 0 {
+		return redisbroker.TransportOptions{}, nil
+	}
+	transport, err := redisbroker.ParseTransportOptions(text)
+	if err != nil {
+		return transport, fmt.Errorf("dispatch: broker: %w", err)
+	}
+	return transport, nil
+}
+
 // openBroker opens the site's broker.
-func openBroker(cfg *ServicesConfig) (*redisbroker.Broker, error) {
-	c := &cfg.Settings.Celery
-	opts := redisbroker.Options{
-		URL: c.BrokerURL.Reveal(), OwnPrefix: cfg.Settings.DFWS.KeyPrefix, Logger: cfg.Logger, Observer: cfg.Observers.Broker,
-	}
-	if len(c.BrokerTransportOptions) > 0 {
-		transport, err := redisbroker.ParseTransportOptions(c.BrokerTransportOptions)
-		if err != nil {
-			return nil, fmt.Errorf("dispatch: broker: %w", err)
-		}
-		opts.TransportOptions = transport
-	}
-	broker, err := redisbroker.Open(opts)
+func openBroker(cfg *ServicesConfig, transport redisbroker.TransportOptions) (*redisbroker.Broker, error) {
+	broker, err := redisbroker.Open(redisbroker.Options{
+		URL: cfg.Settings.Celery.BrokerURL.Reveal(), TransportOptions: transport, OwnPrefix: cfg.Settings.DFWS.KeyPrefix,
+		Logger: cfg.Logger, Observer: cfg.Observers.Broker,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("dispatch: broker: %w", err)
 	}
@@ -70,13 +73,9 @@ func openRedisResults(cfg *ServicesConfig) (*redisbroker.Results, error) {
 		opts.Expires = max(c.ResultExpires.Duration(), time.Second)
 	}
 	if len(c.ResultBackendTransportOptions) > 0 {
-		var transport struct {
-			GlobalKeyPrefix string `json:"global_keyprefix"`
+		if err := opts.SetTransportOptions(c.ResultBackendTransportOptions); err != nil {
+			return nil, fmt.Errorf("dispatch: result backend: %w", err)
 		}
-		if err := json.Unmarshal(c.ResultBackendTransportOptions, &transport); err != nil {
-			return nil, errors.New("dispatch: result backend: result_backend_transport_options: global_keyprefix is not a text")
-		}
-		opts.KeyPrefix = transport.GlobalKeyPrefix
 	}
 	results, err := redisbroker.OpenResults(opts)
 	if err != nil {

@@ -80,7 +80,8 @@ func Connect(_ context.Context, cfg ServicesConfig) (*Services, error) {
 // open opens the four connections and joins their faults.
 func (s *Services) open(cfg *ServicesConfig) error {
 	var brokerErr, resultsErr, layerErr, storeErr error
-	if s.Broker, brokerErr = openBroker(cfg); brokerErr != nil {
+	transport, transportErr := brokerTransport(cfg)
+	if s.Broker, brokerErr = openBroker(cfg, transport); brokerErr != nil {
 		s.Broker = nil
 	}
 	if s.Results, resultsErr = openResults(cfg); resultsErr != nil {
@@ -90,12 +91,13 @@ func (s *Services) open(cfg *ServicesConfig) error {
 		s.Layer = nil
 	}
 	s.Store, storeErr = OpenStore(StoreConfig{
-		URL: cfg.Settings.DFWS.RedisURL, KeyPrefix: cfg.Settings.DFWS.KeyPrefix, Logger: cfg.Logger, Observer: cfg.Observers.Dispatch,
+		URL: cfg.Settings.DFWS.RedisURL, Transport: transport, KeyPrefix: cfg.Settings.DFWS.KeyPrefix,
+		Logger: cfg.Logger, Observer: cfg.Observers.Dispatch,
 	})
 	if storeErr != nil {
 		s.Store = nil
 	}
-	return errors.Join(brokerErr, resultsErr, layerErr, storeErr)
+	return errors.Join(transportErr, brokerErr, resultsErr, layerErr, storeErr)
 }
 
 // Run keeps the shared state fresh until ctx ends. It returns nil then.

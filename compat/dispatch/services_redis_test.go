@@ -187,10 +187,10 @@ func TestConnectNamesAllFaults(t *testing.T) {
 		t.Error(err)
 	}
 	settings = mustSettings(t, "redis://h/0")
-	settings.Celery.BrokerTransportOptions = []byte(`{"master_name": "m"}`)
+	settings.Celery.BrokerTransportOptions = []byte(`{"credential_provider": "x.Y"}`)
 	settings.Celery.ResultBackendTransportOptions = []byte(`{"global_keyprefix": 5}`)
 	_, err = Connect(t.Context(), ServicesConfig{Settings: settings})
-	if err == nil || !strings.Contains(err.Error(), "master_name") || !strings.Contains(err.Error(), "global_keyprefix") {
+	if err == nil || !strings.Contains(err.Error(), "credential_provider") || !strings.Contains(err.Error(), "global_keyprefix") {
 		t.Error(err)
 	}
 	if _, err := Connect(t.Context(), ServicesConfig{}); err == nil {

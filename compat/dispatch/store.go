@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat"
 )
 
@@ -23,8 +24,10 @@ const (
 
 // StoreConfig configures a Store.
 type StoreConfig struct {
-	// URL is the Redis of dfws (settings dfws.redis_url), in the forms of redis-py and kombu; required.
+	// URL is the Redis of dfws (settings dfws.redis_url), in every form that a broker's URL may have; required.
 	URL compat.Secret
+	// Transport are the broker's transport options, for what a URL does not say: master_name of a Sentinel and the like.
+	Transport redisbroker.TransportOptions
 	// KeyPrefix starts each key (settings dfws.key_prefix); required.
 	KeyPrefix string
 	// Timeout bounds one command; 0 means DefaultStoreTimeout.
@@ -51,21 +54,25 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 	if cfg.KeyPrefix == "" {
 		return nil, errors.New("dispatch: store: key prefix: missing")
 	}
-	opts, err := redisOptions(cfg.URL.Reveal())
-	if err != nil {
-		return nil, fmt.Errorf("dispatch: store: dfws.redis_url: %w", err)
+	if cfg.URL == "" {
+		return nil, errors.New("dispatch: store: dfws.redis_url: missing")
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultStoreTimeout
 	}
-	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = cfg.Timeout, cfg.Timeout, cfg.Timeout, cfg.Timeout
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Transport.SocketTimeout, cfg.Transport.SocketConnectTimeout = cfg.Timeout, cfg.Timeout
+	opts, err := redisbroker.ClientOptions(redisbroker.Options{URL: cfg.URL.Reveal(), TransportOptions: cfg.Transport, Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("dispatch: store: dfws.redis_url: %w", err)
+	}
+	opts.PoolTimeout = cfg.Timeout
 	opts.MaxRetries = 1 // a connection that died in the pool; a Redis that is away is the caller's to wait for
 	opts.PoolSize = cfg.PoolSize
 	if opts.PoolSize <= 0 {
 		opts.PoolSize = DefaultStorePool
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Store{client: redis.NewClient(opts), keys: keys{cfg.KeyPrefix}, logger: cfg.Logger, observer: cfg.Observer}, nil
 }

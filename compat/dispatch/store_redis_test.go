@@ -10,8 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/integration/redistest"
 )
@@ -248,43 +247,47 @@ func TestStoreWithoutRedis(t *testing.T) {
 	}
 }
 
-func TestRedisOptions(t *testing.T) {
+// What forms there are is redisbroker's, with its own tests; here, that they arrive, and that faults name the setting.
+func TestStoreURL(t *testing.T) {
 	t.Parallel()
-	type want struct {
-		Network, Addr, Username, Password string
-		DB                                int
-		TLS, Verify                       bool
-	}
-	for url, w := range map[string]want{
-		"redis://":                                {Network: "tcp", Addr: "127.0.0.1:6379"},
-		"redis://u:p%40@h:1/3":                    {Network: "tcp", Addr: "h:1", Username: "u", Password: "p@", DB: 3},
-		"redis://h//2":                            {Network: "tcp", Addr: "h:6379", DB: 2},
-		"redis://[::1]:7/":                        {Network: "tcp", Addr: "[::1]:7"},
-		"rediss://h/1":                            {Network: "tcp", Addr: "h:6379", DB: 1, TLS: true},
-		"rediss://h?ssl_cert_reqs=required":       {Network: "tcp", Addr: "h:6379", TLS: true, Verify: true},
-		"redis+socket:///a/b.sock?virtual_host=5": {Network: "unix", Addr: "/a/b.sock", DB: 5},
-		"unix://:p@/a/b.sock?db=2":                {Network: "unix", Addr: "/a/b.sock", Password: "p", DB: 2},
+	for url, w := range map[string]struct {
+		network, addr, user, password string
+		db                            int
+		tls                           bool
+	}{
+		"redis://":                                {network: "tcp", addr: "127.0.0.1:6379"},
+		"redis://u:p%40@h:1/3":                    {network: "tcp", addr: "h:1", user: "u", password: "p@", db: 3},
+		"redis://h//2":                            {network: "tcp", addr: "h:6379", db: 2},
+		"redis://[::1]:7/":                        {network: "tcp", addr: "[::1]:7"},
+		"rediss://h/1":                            {network: "tcp", addr: "h:6379", db: 1, tls: true},
+		"rediss://h?ssl_cert_reqs=required":       {network: "tcp", addr: "h:6379", tls: true},
+		"redis+socket:///a/b.sock?virtual_host=5": {network: "unix", addr: "/a/b.sock", db: 5},
+		"unix://:p@/a/b.sock?db=2":                {network: "unix", addr: "/a/b.sock", password: "p", db: 2},
+		"sentinel://h/2":                          {network: "tcp", addr: "sentinel:m/2@h:26379"},
+		"redis://a;redis://b":                     {network: "tcp", addr: "FailoverClient"},
 	} {
-		o, err := redisOptions(url)
-		if w.Addr == "" {
-			continue
-		}
+		store, err := OpenStore(StoreConfig{URL: compat.Secret(url), KeyPrefix: "x:", Transport: redisbroker.TransportOptions{MasterName: "m"}})
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
 			continue
 		}
-		got := want{Network: o.Network, Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB, TLS: o.TLSConfig != nil}
-		got.Verify = got.TLS && !o.TLSConfig.InsecureSkipVerify
-		if diff := cmp.Diff(w, got); diff != "" {
-			t.Errorf("%s:\n%s", url, diff)
+		got := w
+		o := store.client.Options()
+		got.network, got.addr, got.user, got.password, got.db, got.tls = o.Network, o.Addr, o.Username, o.Password, o.DB, o.TLSConfig != nil
+		if got != w {
+			t.Errorf("%s: %+v, want %+v", url, got, w)
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 	for url, part := range map[string]string{
-		"sentinel://topsecret@h": "scheme", "redis://h/topsecret": "database", "redis://h?topsecret=1": "query parameter", "://topsecret": "not a URL",
-		"redis://a;redis://topsecret": "failover", "rediss://h?ssl_cert_reqs=maybe": "ssl_cert_reqs", "unix://host/topsecret": "socket",
-		"rediss://h?ssl_ca_certs=/nowhere": "ssl_ca_certs", "redis://topsecret:x y@h:port/": "not a URL",
+		"sentinel://topsecret@h": "master_name", "redis://h/topsecret": "database", "redis://h?x=topsecret": "query x", "://topsecret": "scheme",
+		"redis://a;topsecret": "scheme", "rediss://h?ssl_cert_reqs=maybe": "ssl_cert_reqs", "unix://host/topsecret": "socket",
+		"rediss://h?ssl_ca_certs=/nowhere": "ssl_ca_certs", "redis://topsecret:x y@h:port/": "port", "": "missing",
 	} {
-		if _, err := redisOptions(url); err == nil || !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "topsecret") && part != "query parameter" {
+		_, err := OpenStore(StoreConfig{URL: compat.Secret(url), KeyPrefix: "x:"})
+		if err == nil || !strings.Contains(err.Error(), part) || !strings.Contains(err.Error(), "redis_url") || strings.Contains(err.Error(), "topsecret") {
 			t.Errorf("%s: %v, want %q in it", url, err, part)
 		}
 	}

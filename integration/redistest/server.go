@@ -41,6 +41,14 @@ type Options struct {
 	MaxMemory string
 	// AppendOnly switches the append-only file on, so that data survives Restart even after a kill.
 	AppendOnly bool
+	// ReplicaOf makes the server a replica of another one.
+	ReplicaOf *Server
+	// Socket makes it listen on Server.Socket too.
+	Socket bool
+	// TLS makes it listen on Server.TLSAddr too, with certificates made for it.
+	TLS bool
+	// Sentinel makes it a Sentinel instead of a Redis, for a master.
+	Sentinel *Sentinel
 	// Args are appended to the command line, such as "--requirepass", "pw".
 	Args []string
 }
@@ -51,6 +59,9 @@ type Server struct {
 	Addr string
 	// URL is "redis://127.0.0.1:port/0".
 	URL string
+	// Socket is the path of the unix socket, TLSAddr "127.0.0.1:port" with TLS, and Certs its certificates; see Options.
+	Socket, TLSAddr string
+	Certs           Certs
 
 	tb   testing.TB // nil when launched without a test
 	opts Options
@@ -99,11 +110,12 @@ func Launch(opts Options) (*Server, error) {
 		return nil, fmt.Errorf("redistest: %w", err)
 	}
 	s := &Server{opts: opts, dir: dir}
+	if err := s.prepare(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
 	for attempt := 1; ; attempt++ {
-		port, err := freePort()
+		err := s.choosePorts()
 		if err == nil {
-			s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-			s.URL = "redis://" + s.Addr + "/0"
 			err = s.start()
 		}
 		if err == nil {
@@ -113,6 +125,36 @@ func Launch(opts Options) (*Server, error) {
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
 	}
+}
+
+// prepare makes the files that the server reads.
+func (s *Server) prepare() (err error) {
+	if s.opts.Socket {
+		s.Socket = filepath.Join(s.dir, "redis.sock")
+	}
+	if s.opts.TLS {
+		s.Certs, err = makeCerts(s.dir)
+	}
+	return err
+}
+
+func (s *Server) choosePorts() error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	s.URL = "redis://" + s.Addr + "/0"
+	if s.opts.TLS {
+		if port, err = freePort(); err != nil {
+			return err
+		}
+		s.TLSAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	}
+	if s.opts.Sentinel != nil {
+		err = s.opts.Sentinel.writeConfig(s.sentinelConfig(), s.Addr)
+	}
+	return err
 }
 
 // Close stops the server and removes its files. It may be called after Stop.
@@ -206,8 +248,23 @@ func (s *Server) args() []string {
 		"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", appendonly,
 		"--dir", s.dir, "--dbfilename", dumpFile, "--daemonize", "no",
 	}
+	if s.opts.Sentinel != nil {
+		args = []string{s.sentinelConfig(), "--sentinel", "--dir", s.dir}
+	}
 	if s.opts.MaxMemory != "" {
 		args = append(args, "--maxmemory", s.opts.MaxMemory)
+	}
+	if s.opts.ReplicaOf != nil {
+		host, port, _ := net.SplitHostPort(s.opts.ReplicaOf.Addr)
+		args = append(args, "--replicaof", host+" "+port)
+	}
+	if s.Socket != "" {
+		args = append(args, "--unixsocket", s.Socket)
+	}
+	if s.TLSAddr != "" {
+		_, port, _ := net.SplitHostPort(s.TLSAddr)
+		args = append(args, "--tls-port", port, "--tls-cert-file", s.Certs.Server, "--tls-key-file", s.Certs.ServerKey,
+			"--tls-ca-cert-file", s.Certs.CA, "--tls-auth-clients", "optional")
 	}
 	return append(args, s.opts.Args...)
 }

@@ -2,9 +2,13 @@ package redistest_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"os"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/dfws/dfws/integration/redistest"
 )
@@ -64,6 +68,48 @@ func TestPause(t *testing.T) {
 		t.Errorf("after Resume: %v", err)
 	}
 	s.Pause() // Cleanup must end a paused server too
+}
+
+func TestTLSAndSocket(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartWith(t, redistest.Options{TLS: true, Socket: true})
+	pem, err := os.ReadFile(s.Certs.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	for _, o := range []*redis.Options{
+		{Network: "unix", Addr: s.Socket, Protocol: 2},
+		{Addr: s.TLSAddr, Protocol: 2, TLSConfig: &tls.Config{RootCAs: roots, ServerName: "localhost", MinVersion: tls.VersionTLS12}},
+	} {
+		c := redis.NewClient(o)
+		if err := c.Ping(t.Context()).Err(); err != nil {
+			t.Errorf("%s: %v", o.Addr, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSentinelFailsOver(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t)
+	replica := redistest.StartWith(t, redistest.Options{ReplicaOf: master})
+	sentinel := redistest.StartWith(t, redistest.Options{Sentinel: &redistest.Sentinel{MasterName: "m", Master: master}})
+	sentinel.AwaitReplica("m")
+	master.Kill()
+	deadline := time.Now().Add(10 * time.Second)
+	c := replica.Client(t)
+	for role := ""; role != "master"; {
+		if time.Now().After(deadline) {
+			t.Fatal("the replica was not promoted")
+		}
+		if answer, err := c.Do(t.Context(), "ROLE").Slice(); err == nil {
+			role, _ = answer[0].(string)
+		}
+	}
 }
 
 func TestShared(t *testing.T) {

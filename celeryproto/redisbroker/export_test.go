@@ -1,0 +1,4 @@
+package redisbroker
+
+// MatchGlob is for a comparison with Redis.
+var MatchGlob = matchGlob

@@ -1,0 +1,117 @@
+package redisbroker
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// backendName is a result_backend that is no URL: redis_host and its like say where Redis is.
+const backendName = "redis"
+
+// ignoredResultOptions change nothing here.
+var ignoredResultOptions = []string{
+	"retry_policy",                 // Store and its like go on until their context ends
+	"additional_connection_errors", // classes of Python
+}
+
+// SetTransportOptions reads Celery's result_backend_transport_options from JSON into the options. A name it does not know is
+// refused by name; null stands for the default. retry_policy and additional_connection_errors change nothing: storing a result
+// goes on until its context ends.
+func (o *ResultOptions) SetTransportOptions(b []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return fmt.Errorf("redisbroker: result_backend_transport_options: %w", err)
+	}
+	targets := map[string]any{
+		"global_keyprefix":     &o.KeyPrefix,
+		"result_chord_ordered": notBool(&o.ChordsUnordered),
+		"master_name":          &o.MasterName,
+		"sentinel_kwargs":      intoSentinel(&o.Sentinel),
+		"min_other_sentinels":  &o.MinOtherSentinels,
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		target, known := targets[name]
+		err := error(nil)
+		switch value := fields[name]; {
+		case string(value) == "null", slices.Contains(ignoredResultOptions, name):
+		case !known:
+			err = ErrUnsupported
+		default:
+			err = decodeOption(value, target)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("redisbroker: result_backend_transport_options: %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// connect reads the URL and prepares the connections.
+func (o *ResultOptions) connect() (*servers, *redis.Options, error) {
+	if err := o.validate(); err != nil {
+		return nil, nil, err
+	}
+	rules := urlRules{
+		backend: true, useTLS: o.UseTLS, host: o.Host, port: o.Port, username: o.Username, password: o.Password,
+	}
+	url := o.URL
+	if url == "" || url == backendName {
+		url = fmt.Sprintf("redis:///%d", o.DB)
+	}
+	s, err := newServers(url, rules, serverOptions{
+		connectTimeout: o.SocketConnectTimeout, socketTimeout: o.SocketTimeout, keepalive: o.SocketKeepalive,
+		clientName: o.ClientName, masterName: o.MasterName, sentinel: o.Sentinel, minOtherSentinels: o.MinOtherSentinels,
+		logger: o.Logger.With("backend", "results"), obs: &o.Observer,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	inURL := &s.ends[0].settings
+	s.opts.connectTimeout = cmp.Or(inURL.connectTimeout, s.opts.connectTimeout)
+	s.opts.socketTimeout = cmp.Or(inURL.socketTimeout, s.opts.socketTimeout)
+	s.opts.clientName = cmp.Or(inURL.clientName, s.opts.clientName)
+	o.HealthCheckInterval = cmp.Or(inURL.healthCheck, o.HealthCheckInterval)
+	dial := s.options()
+	dial.PoolSize = cmp.Or(inURL.maxConnections, o.MaxConnections)
+	return s, &dial, nil
+}
+
+// validate names every fault.
+func (o *ResultOptions) validate() error {
+	var errs []error
+	for _, limit := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"redis_socket_timeout", o.SocketTimeout}, {"redis_socket_connect_timeout", o.SocketConnectTimeout},
+		{"redis_max_connections", time.Duration(o.MaxConnections)}, {"redis_db", time.Duration(o.DB)},
+		{"redis_port", time.Duration(o.Port)}, {"min_other_sentinels", time.Duration(o.MinOtherSentinels)},
+	} {
+		if limit.value < 0 {
+			errs = append(errs, fmt.Errorf("redisbroker: %s: is negative", limit.name))
+		}
+	}
+	return errors.Join(append(errs, o.UseTLS.validate("redis_backend_use_ssl"), o.Sentinel.TLS.validate("sentinel_kwargs"))...)
+}
+
+// watchServers watches Sentinel, if there is one, until Close.
+func (r *Results) watchServers() {
+	if r.servers.sentinels == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.wg.Go(func() {
+		<-r.stopC
+		cancel()
+	})
+	r.servers.watch(ctx)
+}
