@@ -8,6 +8,8 @@ import (
 	"net"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/dfws/dfws/celeryproto"
 )
 
 var (
@@ -25,8 +27,9 @@ var (
 	ErrLost = errors.New("redisbroker: delivery lost")
 	// ErrSettled is returned when a delivery is settled a second time.
 	ErrSettled = errors.New("redisbroker: delivery already settled")
-	// ErrNoResult is returned by Results.Get for a task that has no result (yet). Celery calls this state PENDING.
-	ErrNoResult = errors.New("redisbroker: no result")
+	// ErrNoResult is returned by Results.Get for a task that has no result (yet), which is Celery's state PENDING, and by
+	// Results.Group for a group that was not saved. It is celeryproto.ErrNoResult.
+	ErrNoResult = celeryproto.ErrNoResult
 )
 
 // URLError reports a broker or result backend URL that cannot be used. It never contains the URL, which has passwords.

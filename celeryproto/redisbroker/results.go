@@ -35,6 +35,15 @@ type ResultOptions struct {
 	KeyPrefix string
 	// Expires is result_expires, in whole seconds; 24 h when 0, no limit when negative (Python: 0 or None).
 	Expires time.Duration
+	// ChordExpires is result_chord_expires, in whole seconds: how long the parts of a chord wait for the others; Expires when
+	// 0, no limit when negative.
+	ChordExpires time.Duration
+	// ChordJoinTimeout is result_chord_join_timeout: how long a worker waits for results that a chord's header refers to; 3 s
+	// when 0. Twice as long, at least 5 s, a worker's claim of a complete chord holds.
+	ChordJoinTimeout time.Duration
+	// ChordPublishTimeout is how long sending a chord's body may take, with all attempts: so long RenewChord prolongs the
+	// claim. 21 s when 0, which Python computes from broker_connection_timeout and task_publish_retry_policy.
+	ChordPublishTimeout time.Duration
 	// SocketTimeout (redis_socket_timeout) bounds one reply or write, SocketConnectTimeout (redis_socket_connect_timeout) a
 	// connect; 5 s when 0, where Celery waits for 120 s and for ever. The URL may say otherwise.
 	SocketTimeout, SocketConnectTimeout time.Duration
@@ -72,6 +81,9 @@ type ResultOptions struct {
 
 func (o ResultOptions) withDefaults() ResultOptions {
 	setDefault(&o.Expires, defaultResultExpires)
+	setDefault(&o.ChordExpires, o.Expires)
+	setDefault(&o.ChordJoinTimeout, defaultChordJoinTimeout)
+	setDefault(&o.ChordPublishTimeout, defaultChordPublishTimeout)
 	setDefault(&o.SocketTimeout, defaultSocketTimeout)
 	setDefault(&o.SocketConnectTimeout, defaultSocketTimeout)
 	setDefault(&o.HealthCheckInterval, pubsubCheck)
@@ -113,6 +125,9 @@ type storing struct {
 // OpenResults checks the options and prepares a result backend. It does not connect. Close stops its goroutines.
 func OpenResults(opts ResultOptions) (*Results, error) {
 	opts = opts.withDefaults()
+	if opts.ChordJoinTimeout < 0 || opts.ChordPublishTimeout < 0 {
+		return nil, errors.New("redisbroker: result backend: negative timeout")
+	}
 	servers, dial, err := opts.connect()
 	if err != nil {
 		return nil, fmt.Errorf("result backend: %w", err)

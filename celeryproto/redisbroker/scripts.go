@@ -22,6 +22,14 @@ var (
 	bindSource string
 	//go:embed scripts/sweep.lua
 	sweepSource string
+	//go:embed scripts/chord_part.lua
+	chordPartSource string
+	//go:embed scripts/chord_extend.lua
+	chordExtendSource string
+	//go:embed scripts/chord_finish.lua
+	chordFinishSource string
+	//go:embed scripts/chord_add.lua
+	chordAddSource string
 
 	takeScript    = redis.NewScript(takeSource)
 	settleScript  = redis.NewScript(settleSource)
@@ -30,4 +38,9 @@ var (
 	storeScript   = redis.NewScript(storeSource)
 	bindScript    = redis.NewScript(bindSource)
 	sweepScript   = redis.NewScript(sweepSource)
+
+	chordPartScript   = redis.NewScript(chordPartSource)
+	chordExtendScript = redis.NewScript(chordExtendSource)
+	chordFinishScript = redis.NewScript(chordFinishSource)
+	chordAddScript    = redis.NewScript(chordAddSource)
 )

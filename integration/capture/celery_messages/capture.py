@@ -25,6 +25,7 @@ import traceback  # noqa: E402
 import kombu.pools  # noqa: E402
 
 import cases_canvas  # noqa: E402, F401
+import cases_chords  # noqa: E402, F401
 import cases_messages  # noqa: E402, F401
 import cases_reliability  # noqa: E402, F401
 import cases_results  # noqa: E402, F401
