@@ -1,5 +1,5 @@
 // Package redisbroker is kombu's Redis transport and Celery's Redis result backend: it publishes envelopes to queues,
-// consumes them, and stores and awaits results, so that Go and Python programs share one broker.
+// consumes them, broadcasts and replies, and stores and awaits results, so that Go and Python programs share one broker.
 //
 // # Where a message is
 //
@@ -29,10 +29,25 @@
 //   - Queues are served in kombu's order: strict priority steps, within a step by queue_order_strategy.
 //   - What is no envelope is delivered once, with DecodeErr; it is held in a set of our own, because in kombu's set it would stop
 //     the restore of Python workers. Missing delivery tags and delivery infos are generated.
+//   - PublishFanout, and what a Subscriber receives: at most once for each subscriber, and only while it is connected. It
+//     subscribes again by itself and tells of each Gap; what its handler is too slow for is dropped and counted.
+//   - Reply: at least once into the client's list; ReplyQueue: at most once out of it.
 //   - All of this goes on by itself after Redis was restarted, paused or out of reach. If Redis loses its data, what it lost
 //     is lost: deliveries held then end with ErrLost.
 //
-// Redis 6.2 or later is needed, as for kombu 5.7. Redis Cluster, Sentinel and failover lists are refused by name.
+// Redis 6.2 or later is needed, as for kombu 5.7. Redis Cluster is not known to kombu.
+//
+// # Which Redis
+//
+//	URL                        server                         on failure
+//	redis://h, unix:///s …     this one                       connect again
+//	redis://a;redis://b        the one in use                 the next one, and so on; it stays in use
+//	sentinel://a;sentinel://b  the master that Sentinel names  ask again, each Sentinel in turn
+//
+// All connections of a Broker or Results lead to one server: when another one is chosen, those to the old one are closed. In a
+// list, and with Sentinel, a server that is a replica is never used. Whatever runs (Consumer, Publisher, Subscriber, ReplyQueue,
+// Results) listens to a Sentinel too, and leaves the old master when a new one is announced. Replication is asynchronous: what the
+// old master took and had not passed on is lost with it, whatever its clients do; min-replicas-to-write bounds that.
 //
 // # Clock
 //
@@ -59,8 +74,12 @@
 //	<queue>, <queue>·3, ·6, ·9       list     messages; · is the separator 06 16
 //	unacked, unacked_index           hash, zset  delivery tag → [envelope, exchange, routing key]; time taken or refreshed
 //	unacked_mutex                    string   lock of whoever restores
-//	_kombu.binding.<exchange>        set      written by publishing, read by restoring
-//	_kombu.binding_permanent.<ex>    set      the same, kombu 5.7
+//	_kombu.binding.<exchange>        set      routing key · pattern · queue; written by publishing and Bind, read by restoring,
+//	                                          PublishExchange and Reply
+//	_kombu.binding_permanent.<ex>    set      the same without queues that expire, kombu 5.7
+//	_kombu.binding_deadlines         zset     exchange → time (ms) from which its bindings may be swept, kombu 5.7
+//	<oid>.reply.celery.pidbox        list     replies for a ReplyQueue; 10 minutes after the last of ours
+//	/<db>.<exchange>[/<routing key>] channel  fanout exchanges: celery.pidbox, celeryev
 //	celery-task-meta-<id>            string   result, and the channel it is published on
 //	dfws:dead:<queue>                list     dead letters, newest first: {"reason","queue","at","envelope"}; kept for ever
 //	dfws:held, dfws:held_index       hash, zset  as unacked, for what is no envelope
@@ -77,6 +96,10 @@
 //	refresher            Consumer.Run        1               with the settler
 //	delayed requeues     Consumer.Run        1               with the settler
 //	publishing           Publisher.Run       its caller      ctx ended and the queue is drained
+//	handler              Subscriber.Run      its caller      ctx ends
+//	receiving, bindings  Subscriber.Run      1, 1            ctx ends
+//	popping replies      ReplyQueue.Run      its caller, 1   ctx ends
+//	Sentinel watch       each Run, Results   1               with Sentinel only: ctx ends; Results.Close
 //	storing              OpenResults         1               Results.Close
 //	receiving results    first Results.Wait  1, and go-redis' two for its connection   Results.Close
 //
@@ -84,6 +107,7 @@
 //
 // # Sources
 //
-// kombu 5.7 (transport/redis.py: QoS, Channel, MultiChannelPoller; transport/virtual/base.py; utils/url.py; utils/scheduling.py)
-// and celery 5.7 (backends/redis.py, backends/base.py). The tests compare with recordings of these versions.
+// kombu 5.7 (transport/redis.py: QoS, Channel, SentinelChannel, MultiChannelPoller; transport/virtual/; pidbox.py; connection.py;
+// utils/url.py; utils/scheduling.py), celery 5.7 (backends/redis.py, backends/base.py) and redis-py 6.4 (connection.py,
+// sentinel.py). The tests compare with recordings of these versions, and talk to them.
 package redisbroker

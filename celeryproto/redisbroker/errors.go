@@ -15,7 +15,8 @@ import (
 var (
 	// ErrUnsupported is wrapped by Open, OpenResults and NewConsumer around the name of what this package does not do.
 	ErrUnsupported = errors.New("not supported")
-	// ErrClosed is returned by every operation after Close, and by settling a delivery whose consumer has stopped.
+	// ErrClosed is returned by every operation after Close, by settling a delivery whose consumer has stopped, and by a ReplyQueue
+	// whose Run has ended.
 	ErrClosed = errors.New("redisbroker: closed")
 	// ErrPublishQueueFull is returned by Publisher.Enqueue when the entry would exceed MaxQueued or MaxQueuedBytes.
 	ErrPublishQueueFull = errors.New("redisbroker: publish queue full")

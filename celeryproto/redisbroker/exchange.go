@@ -21,16 +21,22 @@ type ExchangeMessage struct {
 // there were. Where there is none it goes to the deadletter_queue option, or nowhere: then 0 is returned. The copies have the same
 // delivery tag, as in Python. It tries again as Publish does.
 func (b *Broker) PublishExchange(ctx context.Context, m ExchangeMessage) (int, error) {
-	n := 0
-	err := b.insist(ctx, func() error {
-		queues, err := b.lookup(ctx, m.Exchange, m.RoutingKey)
-		if err != nil {
+	var queues []string
+	err := b.insist(ctx, func() (err error) {
+		if queues, err = b.lookup(ctx, m.Exchange, m.RoutingKey); err != nil {
 			return err
 		}
-		n = len(queues)
 		return b.pushAll(ctx, queues, m, 0)
 	})
-	return b.exchanged(m, n, opError("publish", err))
+	if err != nil {
+		err = opError("publish", err)
+		b.obs.publishFailed(m.Exchange, 1, err)
+		return 0, err
+	}
+	for _, queue := range queues {
+		b.obs.published(queue, 1)
+	}
+	return len(queues), nil
 }
 
 // Reply pushes a reply of remote control to the queue of the client that waits for it, and returns the number of queues: 0 when
@@ -38,25 +44,19 @@ func (b *Broker) PublishExchange(ctx context.Context, m ExchangeMessage) (int, e
 // tries again as Publish does.
 func (b *Broker) Reply(ctx context.Context, exchange, routingKey string, envelope []byte) (int, error) {
 	m := ExchangeMessage{Exchange: exchange, RoutingKey: routingKey, Envelope: envelope}
-	n := 0
-	err := b.insist(ctx, func() error {
-		queues, err := b.boundQueues(ctx, m.Exchange, m.RoutingKey)
-		if err != nil {
+	var queues []string
+	err := b.insist(ctx, func() (err error) {
+		if queues, err = b.boundQueues(ctx, m.Exchange, m.RoutingKey); err != nil {
 			return err
 		}
-		n = len(queues)
 		return b.pushAll(ctx, queues, m, replyListLife)
 	})
-	return b.exchanged(m, n, opError("reply", err))
-}
-
-func (b *Broker) exchanged(m ExchangeMessage, queues int, err error) (int, error) {
+	err = opError("reply", err)
+	b.obs.replied(len(queues), err)
 	if err != nil {
-		b.obs.publishFailed(m.Exchange, 1, err)
 		return 0, err
 	}
-	b.obs.published(m.Exchange, queues)
-	return queues, nil
+	return len(queues), nil
 }
 
 // pushAll pushes one envelope to several queues. With life their lists expire.

@@ -27,15 +27,9 @@ func (b *Broker) PublishFanout(ctx context.Context, msgs ...FanoutMessage) error
 		return nil
 	}
 	err := b.insist(ctx, func() error { return b.publishFanoutOnce(ctx, msgs) })
-	if err != nil {
-		err = opError("publish fanout", err)
-	}
+	err = opError("publish fanout", err)
 	for _, m := range msgs {
-		if err != nil {
-			b.obs.publishFailed(m.Exchange, 1, err)
-			continue
-		}
-		b.obs.published(m.Exchange, 1)
+		b.obs.broadcast(m.Exchange, 1, err)
 	}
 	return err
 }

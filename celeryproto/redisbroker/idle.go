@@ -63,7 +63,8 @@ func (w *idleWait) stop() error {
 	return opError("close", w.client.Close())
 }
 
-// wait returns when a message may be there: a list has one, anybody woke the consumer, a rest is over, or the polling interval has passed.
+// wait returns when a message may be there: a list has one, anybody woke the consumer, a rest is over, or the polling interval has
+// passed.
 func (w *idleWait) wait(ctx context.Context, wakeC <-chan struct{}) {
 	w.setIdle(true)
 	defer w.setIdle(false)

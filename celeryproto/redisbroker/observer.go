@@ -5,7 +5,7 @@ import "time"
 // Observer receives what happened, for counters. Every function is optional, may be called from any goroutine and must
 // return at once. Queue names are the only values suitable as labels.
 type Observer struct {
-	// Published: n messages reached queue, which is the exchange for PublishFanout, PublishExchange and Reply.
+	// Published: n messages reached queue.
 	Published func(queue string, n int)
 	// PublishFailed: n messages for queue were given up, with the error that their caller got.
 	PublishFailed func(queue string, n int, err error)
@@ -21,6 +21,10 @@ type Observer struct {
 	Refreshed func(n int)
 	// Restored: one overdue delivery of somebody else was handled by the restore loop.
 	Restored func(result RestoreResult)
+	// Broadcast: n messages were published to a fanout exchange or, with an error, given up.
+	Broadcast func(exchange string, n int, err error)
+	// Replied: a reply of remote control was pushed to so many queues or, with an error, given up.
+	Replied func(queues int, err error)
 	// FanoutDropped: a Subscriber did not hand over a message of a fanout exchange.
 	FanoutDropped func(exchange string, reason FanoutDrop)
 	// ReplyDropped: a ReplyQueue popped a reply that nobody waits for, or that nobody can take.
@@ -104,6 +108,18 @@ func (o *Observer) refreshed(n int) {
 func (o *Observer) restored(result RestoreResult) {
 	if o.Restored != nil {
 		o.Restored(result)
+	}
+}
+
+func (o *Observer) broadcast(exchange string, n int, err error) {
+	if o.Broadcast != nil {
+		o.Broadcast(exchange, n, err)
+	}
+}
+
+func (o *Observer) replied(queues int, err error) {
+	if o.Replied != nil {
+		o.Replied(queues, err)
 	}
 }
 

@@ -185,7 +185,7 @@ func (b *Broker) restoreOperation(ctx context.Context, value []byte, held bool) 
 	}
 	queues, err := b.lookup(ctx, e.exchange, e.routingKey)
 	if err != nil || len(queues) == 0 {
-		return RestoreNoBinding, operation{}, err
+		return RestoreNoBinding, operation{}, opError("restore", err)
 	}
 	op := operation{kind: opRight, value: redelivered(e.envelope)}
 	for _, queue := range queues {
@@ -264,7 +264,7 @@ func (b *Broker) boundQueues(ctx context.Context, exchange, routingKey string) (
 	}
 	members, err := b.client.SMembers(ctx, b.keys.bindings(exchange)).Result()
 	if err != nil {
-		return nil, opError("bindings", err)
+		return nil, fmt.Errorf("bindings: %w", err)
 	}
 	var queues []string
 	for _, member := range members {

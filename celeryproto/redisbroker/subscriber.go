@@ -53,7 +53,8 @@ const (
 
 // Gap is a time from which messages may be missing.
 type Gap struct {
-	// From is when the connection was lost or the first message found no room, To when messages came again.
+	// From is the last sign of life before the connection was lost, or when the first message found no room; To is when messages
+	// came again.
 	From, To time.Time
 	// Dropped is how many messages came and found no room.
 	Dropped int
@@ -116,8 +117,10 @@ type Subscriber struct {
 	boundC  chan struct{} // the receiving goroutine sends, keepBound receives; capacity 1: bindings must be written again
 	queue   *fanoutQueue
 
-	// Only Run's caller uses these.
+	// Only Run's caller uses this one.
 	seen seenTags
+	// Only the receiving goroutine uses this one: when something came last.
+	heard time.Time
 }
 
 // NewSubscriber checks the configuration and prepares a subscriber.
@@ -216,7 +219,7 @@ func (s *Subscriber) receive(ctx context.Context) {
 		if lost == nil {
 			s.b.logger.Warn("redisbroker: a subscription fails, trying again", "err", err)
 			if s.isReady() {
-				lost = &Gap{From: time.Now(), Err: err}
+				lost = &Gap{From: s.heard, Err: err}
 			}
 		}
 		pause.wait(ctx)
@@ -312,6 +315,7 @@ func (s *Subscriber) next(w *wire, patterns []fanoutPattern) (kind string, err e
 	if err != nil {
 		return "", err
 	}
+	s.heard = time.Now()
 	items, _ := reply.([]any)
 	if len(items) < 2 {
 		return "", errWire

@@ -172,6 +172,9 @@ func (t *TLSOptions) config(serverName string) (*tls.Config, error) {
 	if cfg.RootCAs, err = t.roots(); err != nil {
 		return nil, err
 	}
+	if t.CertFile == "" && t.KeyFile != "" {
+		return nil, errors.New("redisbroker: ssl_keyfile: needs ssl_certfile")
+	}
 	if t.CertFile != "" {
 		keyFile := t.KeyFile
 		if keyFile == "" {

@@ -187,7 +187,7 @@ func TestTLSConfig(t *testing.T) {
 	}
 	for name, o := range map[string]TLSOptions{
 		"ssl_ca_certs": {CACerts: "/nonexistent"}, "ssl_ca_data": {CAData: "x"}, "ssl_ca_path": {CAPath: "/nonexistent"},
-		"ssl_certfile": {CertFile: "/nonexistent"},
+		"ssl_certfile": {CertFile: "/nonexistent"}, "ssl_keyfile": {KeyFile: "/nonexistent"},
 	} {
 		if _, err := o.config("h"); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)

@@ -19,6 +19,8 @@ import sys
 # folder of goldens in the repository → folder of recordings
 FOLDERS = {
     "celeryproto/testdata/celery": "celery",
+    "celeryproto/testdata/bus": "celery",
+    "celeryproto/testdata/match": "matching",
     "celeryproto/redisbroker/testdata": "celery",
     "channelslayer/testdata": "channels",
     "compat/testdata": "df_websockets",

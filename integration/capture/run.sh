@@ -51,8 +51,11 @@ flush
 
 echo "== Celery"
 flush
-"$python" "$here/install.py" --cases "$root/celeryproto/testdata/celery" "$root/celeryproto/redisbroker/testdata" >"$scratch/cases"
+"$python" "$here/install.py" --cases "$root/celeryproto/testdata/celery" "$root/celeryproto/testdata/bus" "$root/celeryproto/redisbroker/testdata" >"$scratch/cases"
 (cd "$scratch" && C_FORCE_ROOT=1 "$main_env/bin/python" "$here/celery_messages/capture.py" --port "$redis_port" --out "$out/celery" --cases "$scratch/cases")
+
+echo "== patterns of node names"
+"$main_env/bin/python" "$here/matching/capture.py" "$out/matching"
 
 echo "== Django"
 while read -r series oldest; do

@@ -132,11 +132,27 @@ func brokerObserver(f factory) redisbroker.Observer {
 	failed := f.counters("dfws_broker_messages_failed_total", "Tasks that were given up: queue full, deadline or broker error.", "queue")
 	retried := f.counter("dfws_broker_batches_retried_total", "Batches of tasks that had to be written again.")
 	disconnected := f.counters("dfws_broker_disconnects_total", "Failed operations of background loops, which go on by themselves.", "loop")
+	switched := f.counter("dfws_broker_switches_total", "Times that another Redis was chosen, by a failover list or by Sentinel.")
+	broadcast := f.counters("dfws_broker_broadcasts_total", "Messages to fanout exchanges: remote control and events.", "exchange", "outcome")
+	dropped := f.counters("dfws_broker_broadcasts_dropped_total", "Received messages of fanout exchanges that were dropped.", "exchange", "reason")
+	lostReplies := f.counters("dfws_broker_replies_dropped_total", "Replies of remote control that nobody could take.", "reason")
 	return redisbroker.Observer{
 		Published:      func(queue string, n int) { published.WithLabelValues(queue).Add(float64(n)) },
 		PublishFailed:  func(queue string, n int, _ error) { failed.WithLabelValues(queue).Add(float64(n)) },
 		PublishRetried: func(error) { retried.Inc() },
 		Disconnected:   func(loop string, _ error) { disconnected.WithLabelValues(loop).Inc() },
+		Switched:       func(string) { switched.Inc() },
+		Broadcast: func(exchange string, n int, err error) {
+			outcome := "published"
+			if err != nil {
+				outcome = "failed"
+			}
+			broadcast.WithLabelValues(exchange, outcome).Add(float64(n))
+		},
+		FanoutDropped: func(exchange string, reason redisbroker.FanoutDrop) {
+			dropped.WithLabelValues(exchange, string(reason)).Inc()
+		},
+		ReplyDropped: func(reason redisbroker.ReplyDrop) { lostReplies.WithLabelValues(string(reason)).Inc() },
 	}
 }
 

@@ -28,6 +28,7 @@ import cases_canvas  # noqa: E402, F401
 import cases_chords  # noqa: E402, F401
 import cases_messages  # noqa: E402, F401
 import cases_reliability  # noqa: E402, F401
+import cases_remote  # noqa: E402, F401
 import cases_results  # noqa: E402, F401
 from golden_app import run_worker  # noqa: E402
 from recording import CASES, Ctx  # noqa: E402
