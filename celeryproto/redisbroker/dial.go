@@ -53,8 +53,8 @@ func dialOnce(ctx context.Context, network, addr string, t *TLSOptions, keepaliv
 		return nil, drop(conn, err)
 	}
 	cfg, err := t.config(host)
-	if err != nil {
-		return nil, drop(conn, err)
+	if err != nil { // the files were good at the start: they are being replaced
+		return nil, drop(conn, &net.OpError{Op: "dial", Net: network, Err: err})
 	}
 	secure := tls.Client(conn, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
@@ -115,7 +115,18 @@ func exchange(ctx context.Context, conn net.Conn, commands [][]string) ([]any, e
 			return nil, err
 		}
 	}
-	w := newWire(conn, maxHandshakeReply)
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // ends what waits
+	replies, err := newWire(conn, maxHandshakeReply).exchange(commands)
+	if !stop() {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return replies, conn.SetDeadline(time.Time{})
+}
+
+func (w *wire) exchange(commands [][]string) ([]any, error) {
 	if err := w.send(commands...); err != nil {
 		return nil, err
 	}
@@ -133,5 +144,5 @@ func exchange(ctx context.Context, conn net.Conn, commands [][]string) ([]any, e
 	if w.r.Buffered() > 0 {
 		return nil, errWire
 	}
-	return replies, conn.SetDeadline(time.Time{})
+	return replies, nil
 }

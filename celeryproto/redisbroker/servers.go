@@ -86,6 +86,11 @@ func newServers(raw string, rules urlRules, o serverOptions) (*servers, error) {
 		if o.masterName == "" {
 			return nil, urlFault("scheme sentinel", "needs the transport option master_name")
 		}
+		if o.sentinel.TLS != nil {
+			if _, err := o.sentinel.TLS.config(""); err != nil {
+				return nil, fmt.Errorf("sentinel_kwargs: %w", err)
+			}
+		}
 		s.sentinels = newSentinels(ends, o)
 		s.ends = ends[:1:1]
 	}
@@ -170,6 +175,9 @@ func (s *servers) options() redis.Options {
 		}
 	case s.sentinels != nil:
 		o.Addr = fmt.Sprintf("sentinel:%s/%d@%s", s.opts.masterName, e.db, s.sentinels)
+		if e.username != "" {
+			o.Addr = e.username + "@" + o.Addr
+		}
 	default:
 		o.Addr = lookedUp
 	}

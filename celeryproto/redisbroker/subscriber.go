@@ -1,6 +1,7 @@
 package redisbroker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -171,15 +172,14 @@ func (s *Subscriber) Run(ctx context.Context, handle func(FanoutDelivery)) error
 // decode makes a delivery of what arrived, unless it is to be dropped.
 func (s *Subscriber) decode(item fanoutItem) (FanoutDelivery, bool) {
 	q := &s.cfg.Queues[item.queue]
-	e, err := celeryproto.DecodeEnvelope([]byte(item.payload))
+	raw := []byte(item.payload)
+	e, err := celeryproto.DecodeEnvelope(raw)
 	if err != nil {
 		s.b.obs.fanoutDropped(q.Exchange, DropUndecodable)
-		s.b.logger.Warn("redisbroker: undecodable message on a fanout exchange", "exchange", q.Exchange, "bytes", len(item.payload), "err", err)
+		s.b.logger.Warn("redisbroker: undecodable message on a fanout exchange", "exchange", q.Exchange, "bytes", len(raw), "err", err)
 		return FanoutDelivery{}, false
 	}
-	d := FanoutDelivery{
-		Exchange: q.Exchange, RoutingKey: e.Properties.DeliveryInfo.RoutingKey, Envelope: e, Raw: []byte(item.payload),
-	}
+	d := FanoutDelivery{Exchange: q.Exchange, RoutingKey: e.Properties.DeliveryInfo.RoutingKey, Envelope: e, Raw: raw}
 	if s.b.opts.NoFanoutPatterns && !s.wanted(&d) {
 		return d, false
 	}
@@ -200,27 +200,24 @@ func (s *Subscriber) wanted(d *FanoutDelivery) bool {
 // receive subscribes again and again, until ctx ends.
 func (s *Subscriber) receive(ctx context.Context) {
 	var pause backoff
-	var lost *Gap // since the last subscription
+	var failure error // since the last subscription, its first one
 	for ctx.Err() == nil {
 		err := s.session(ctx, func() {
 			pause.reset()
-			if lost != nil {
-				lost.To = time.Now()
-				s.queue.addGap(*lost)
-				s.b.logger.Info("redisbroker: subscribed again", "since", lost.From)
-				lost = nil
+			if failure != nil && s.isReady() {
+				s.queue.addGap(Gap{From: s.heard, To: time.Now(), Err: failure})
+				s.b.logger.Info("redisbroker: subscribed again", "since", s.heard)
 			}
+			failure, s.heard = nil, time.Now()
 			s.subscribed()
 		})
 		if ctx.Err() != nil {
 			return
 		}
 		s.b.obs.disconnected("subscribe", err)
-		if lost == nil {
+		if failure == nil {
+			failure = err
 			s.b.logger.Warn("redisbroker: a subscription fails, trying again", "err", err)
-			if s.isReady() {
-				lost = &Gap{From: s.heard, Err: err}
-			}
 		}
 		pause.wait(ctx)
 	}
@@ -270,13 +267,9 @@ func (s *Subscriber) session(ctx context.Context, confirmed func()) error {
 	if err := w.send(command); err != nil {
 		return err
 	}
-	for left := len(patterns); left > 0; {
-		kind, err := s.next(w, patterns)
-		if err != nil {
-			return err
-		}
-		if kind == "psubscribe" {
-			left--
+	for range patterns { // Redis obeys the command as a whole: no message comes in between
+		if kind, _, err := receiveBus(w); err != nil || kind != "psubscribe" {
+			return cmp.Or(err, errWire)
 		}
 	}
 	confirmed()
@@ -284,10 +277,24 @@ func (s *Subscriber) session(ctx context.Context, confirmed func()) error {
 		if err := w.await(s.b.opts.HealthCheckInterval, s.b.opts.SocketTimeout); err != nil {
 			return err
 		}
-		if _, err := s.next(w, patterns); err != nil {
+		if err := s.next(w, patterns); err != nil {
 			return err
 		}
 	}
+}
+
+// receiveBus reads one answer of a subscribed connection: its kind, and what it brings.
+func receiveBus(w *wire) (kind string, items []any, err error) {
+	reply, err := w.receive()
+	if err != nil {
+		return "", nil, err
+	}
+	items, _ = reply.([]any)
+	if len(items) < 2 {
+		return "", nil, errWire
+	}
+	kind, _ = items[0].(string)
+	return kind, items[1:], nil
 }
 
 // fanoutPattern is what is subscribed to, and the queue that it is for.
@@ -310,29 +317,24 @@ func (s *Subscriber) patterns(db int) []fanoutPattern {
 }
 
 // next reads one answer of a subscribed connection and puts a message into the queue.
-func (s *Subscriber) next(w *wire, patterns []fanoutPattern) (kind string, err error) {
-	reply, err := w.receive()
+func (s *Subscriber) next(w *wire, patterns []fanoutPattern) error {
+	kind, items, err := receiveBus(w)
 	if err != nil {
-		return "", err
+		return err
 	}
 	s.heard = time.Now()
-	items, _ := reply.([]any)
-	if len(items) < 2 {
-		return "", errWire
+	if kind != "pmessage" { // the answer to PING
+		return nil
 	}
-	kind, _ = items[0].(string)
-	if kind != "pmessage" {
-		return kind, nil
+	if len(items) != 3 {
+		return errWire
 	}
-	if len(items) != 4 {
-		return "", errWire
-	}
-	i := slices.IndexFunc(patterns, func(p fanoutPattern) bool { return p.text == items[1] })
+	i := slices.IndexFunc(patterns, func(p fanoutPattern) bool { return p.text == items[0] })
 	if i < 0 {
-		return "", errWire
+		return errWire
 	}
 	exchange := s.cfg.Queues[patterns[i].queue].Exchange
-	switch payload := items[3].(type) {
+	switch payload := items[2].(type) {
 	case string:
 		if !s.queue.add(fanoutItem{queue: patterns[i].queue, payload: payload}) {
 			s.b.obs.fanoutDropped(exchange, DropFull)
@@ -341,9 +343,9 @@ func (s *Subscriber) next(w *wire, patterns []fanoutPattern) (kind string, err e
 		s.b.obs.fanoutDropped(exchange, DropTooLarge)
 		s.b.logger.Warn("redisbroker: message on a fanout exchange is too large", "exchange", exchange, "bytes", int64(payload))
 	default:
-		return "", errWire
+		return errWire
 	}
-	return kind, nil
+	return nil
 }
 
 // keepBound writes, renews and finally removes the bindings.
