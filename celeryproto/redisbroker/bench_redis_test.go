@@ -118,3 +118,30 @@ func envelopeTagged(raw []byte, n int) []byte {
 	}
 	return out
 }
+
+// BenchmarkFanout: one round trip for 24 events, as many as Celery's workers collect, and a subscriber for them.
+func BenchmarkFanout(b *testing.B) {
+	broker := mustOpen(b, redistest.Start(b), redisbroker.Options{})
+	const batch = 24
+	gotC := make(chan struct{}, 10_000)
+	mustRunSubscriber(b, broker, redisbroker.SubscriberConfig{
+		Queues: []redisbroker.FanoutQueue{{Exchange: "e", RoutingKey: "#"}},
+		Gap:    func(g redisbroker.Gap) { b.Errorf("%+v", g) },
+	}, func(redisbroker.FanoutDelivery) { gotC <- struct{}{} })
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		msgs := make([]redisbroker.FanoutMessage, batch)
+		for i := range msgs {
+			n++
+			msgs[i] = redisbroker.FanoutMessage{Exchange: "e", RoutingKey: "task.multi", Envelope: busEnvelope("e", "task.multi", n)}
+		}
+		if err := broker.PublishFanout(b.Context(), msgs...); err != nil {
+			b.Fatal(err)
+		}
+		for range batch {
+			<-gotC
+		}
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "msg/s")
+}
