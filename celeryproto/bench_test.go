@@ -76,3 +76,57 @@ func BenchmarkDecodeTask(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkContent has a body with a few arguments in each serializer.
+func BenchmarkContent(b *testing.B) {
+	body := Raw(`[["demo.hello", {"window_key": "0123456789"}, ` + frame + `, true, null, 1.5], {}, ` + emptyEmbed + `]`)
+	for _, name := range []string{SerializerJSON, SerializerMsgpack, SerializerYAML, SerializerPickle} {
+		data, contentType, _, err := EncodeContent(name, body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("decode/"+name, func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := DecodeContent(contentType, "", data, Limits{Accept: acceptAll}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("encode/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, _, err := EncodeContent(name, body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkCompression has a small body, as most are.
+func BenchmarkCompression(b *testing.B) {
+	for _, a := range algorithms {
+		data, err := a.write([]byte(frame))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("read/"+a.names[0], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := decompress(a.mime, data, DefaultMaxDecompressed); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("write/"+a.names[0], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := a.write([]byte(frame)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

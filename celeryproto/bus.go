@@ -1,7 +1,6 @@
 package celeryproto
 
 import (
-	"cmp"
 	"errors"
 
 	"github.com/google/uuid"
@@ -9,41 +8,41 @@ import (
 
 // BusOptions are how the messages of remote control and events are written. The zero value is Celery's default.
 type BusOptions struct {
-	// Serializer is the short name of kombu: task_serializer for remote control, event_serializer for events. Only "json", which
-	// "" stands for, is supported.
+	// Serializer is kombu's name or content type: task_serializer for remote control, event_serializer for events. "" is JSON.
 	Serializer string
 	// BodyEncoding is BodyBase64 (also when empty) or BodyUTF8: the transport option body_encoding.
 	BodyEncoding string
 }
 
-// serializerJSON is kombu's short name.
-const serializerJSON = "json"
-
 // busEnvelope is an envelope that is no task, with a fresh delivery tag.
 func busEnvelope(o BusOptions, body []byte, headers Members, mode int, exchange, routingKey string) (*Envelope, error) {
-	if name := cmp.Or(o.Serializer, serializerJSON); name != serializerJSON {
-		return nil, &UnsupportedError{What: "serializer", Name: shorten(name)}
+	f, err := checkSerializer(o.Serializer)
+	if err != nil {
+		return nil, err
 	}
 	if err := CheckJSON(body, JSONLimits{}); err != nil {
 		return nil, &EncodeError{Path: keyBody, Err: err}
+	}
+	if body, err = f.serialize(body); err != nil {
+		return nil, within(keyBody, err)
 	}
 	tag, err := uuid.NewRandom()
 	if err != nil {
 		return nil, err
 	}
 	e := &Envelope{
-		ContentType: ContentTypeJSON, ContentEncoding: EncodingUTF8, Headers: headers,
+		ContentType: f.contentType, ContentEncoding: f.encoding, Headers: headers,
 		Properties: Properties{
 			DeliveryMode: mode, DeliveryInfo: DeliveryInfo{Exchange: exchange, RoutingKey: routingKey},
 			BodyEncoding: o.BodyEncoding, DeliveryTag: tag.String(), bare: true,
 		},
 	}
-	return e, e.setPayload(body, "")
+	return e, e.setPayload(body, f.encoding == EncodingBinary, "")
 }
 
 // busBody is the body of such an envelope, checked for typed values that Python cannot read.
 func (e *Envelope) busBody(lim Limits) (Raw, Kind, error) {
-	payload, facts, err := e.jsonPayload(lim)
+	payload, facts, _, err := e.content(lim)
 	if err != nil {
 		return nil, 0, err
 	}

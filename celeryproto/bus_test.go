@@ -137,7 +137,7 @@ func TestDecodeControlVariants(t *testing.T) {
 		`{"method":"a","arguments":{"x":{"__type__":"?","__value__":1}}}`: nil,
 	} {
 		e := &Envelope{ContentType: ContentTypeJSON, Headers: Members{{Key: "clock", Value: Raw("true")}, {Key: "expires", Value: Raw(`"x"`)}}}
-		if err := e.setPayload([]byte(body), ""); err != nil {
+		if err := e.setPayload([]byte(body), false, ""); err != nil {
 			t.Fatal(err)
 		}
 		m, err := DecodeControl(e, Limits{})
@@ -167,6 +167,15 @@ func TestBusOptions(t *testing.T) {
 	}
 	if again := must(DecodeControl(e, Limits{}))(t); again.Method != "ping" {
 		t.Errorf("%+v", again)
+	}
+	for _, serializer := range []string{SerializerMsgpack, SerializerYAML, SerializerPickle} {
+		e := must(m.Envelope("x", BusOptions{Serializer: serializer}))(t)
+		if again := must(DecodeControl(e, everything))(t); e.ContentType != formatOf(serializer).contentType || again.Method != "ping" {
+			t.Errorf("%s: %s, %+v", serializer, e.ContentType, again)
+		}
+		if _, err := DecodeControl(e, Limits{}); !isDisallowed(err) {
+			t.Errorf("%s: %v", serializer, err)
+		}
 	}
 	for _, bad := range []*ControlMessage{
 		{}, {Method: "a", Expires: -1}, {Method: "a", Extra: Members{{Key: "method"}}}, {Method: "a", Arguments: Members{{Key: "x", Value: Raw("{")}}},
@@ -323,7 +332,7 @@ func TestDecodeEventVariants(t *testing.T) {
 		`1`:  nil, `[1]`: nil, `{}`: nil, `{"type":1}`: nil, `{"type":"a","timestamp":"x"}`: nil, `{"type":"a","timestamp":NaN}`: nil,
 	} {
 		e := &Envelope{ContentType: ContentTypeJSON}
-		if err := e.setPayload([]byte(body), ""); err != nil {
+		if err := e.setPayload([]byte(body), false, ""); err != nil {
 			t.Fatal(err)
 		}
 		events, err := DecodeEvents(e, Limits{})
@@ -419,7 +428,7 @@ func FuzzDecodeBus(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		e := &Envelope{ContentType: ContentTypeJSON}
-		if err := e.setPayload(body, ""); err != nil {
+		if err := e.setPayload(body, false, ""); err != nil {
 			t.Fatal(err)
 		}
 		if m, err := DecodeControl(e, Limits{}); err == nil {

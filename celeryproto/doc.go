@@ -1,7 +1,7 @@
 // Package celeryproto reads and writes the messages of Celery: task messages of
-// protocol 2 and 1, results, remote control, events, and kombu's JSON. It is
-// pure: bytes in, values out, no network, no goroutine, no time of its own.
-// Package redisbroker carries the bytes.
+// protocol 2 and 1, results, remote control, events, and what kombu serializes
+// and compresses them with. It is pure: bytes in, values out, no network, no
+// goroutine, no time of its own. Package redisbroker carries the bytes.
 //
 // # The envelope
 //
@@ -9,11 +9,11 @@
 //
 //	┌ Envelope ───────────────────────────────────────────────────────────┐
 //	│ "body"              base64 of ┌ payload ──────────────────────────┐ │
-//	│                    (of zlib,  │ [args, kwargs, embed]  protocol 2 │ │
+//	│                  (compressed, │ [args, kwargs, embed]  protocol 2 │ │
 //	│                     perhaps)  │ {"task": …, "args": …} protocol 1 │ │
 //	│                               └───────────────────────────────────┘ │
-//	│ "content-encoding"  "utf-8"                                         │
-//	│ "content-type"      "application/json"                              │
+//	│ "content-encoding"  "utf-8", "binary"                               │
+//	│ "content-type"      "application/json", -x-msgpack, -x-yaml, …      │
 //	│ "headers"          ┌ protocol 2; {} in protocol 1 ────────────────┐ │
 //	│                    │ lang task id shadow eta expires group        │ │
 //	│                    │ group_index retries timelimit root_id        │ │
@@ -51,12 +51,13 @@
 // lone surrogates. An untouched body keeps its bytes.
 //
 // Whatever makes a Python worker exit, loop or drop a message is refused with a
-// *DecodeError that says where, and never what: values can be secrets. What
-// Celery knows and this package does not (pickle, yaml, msgpack; bzip2, lzma,
-// brotli, zstd) is refused with an *UnsupportedError that names it.
+// *DecodeError that says where, and never what: values can be secrets. What is
+// not in Limits.Accept is refused with a *DisallowedError, and what Celery knows
+// and this package does not (signed messages, serializers of an application, a
+// Python object in a pickle) with an *UnsupportedError that names it.
 //
-// Text and nesting cost linear time and memory; depth, digits of integers and
-// decompressed size have limits (JSONLimits, Limits).
+// Text and nesting cost linear time and memory; depth, digits of integers,
+// values and decompressed size have limits (JSONLimits, Limits).
 //
 // # JSON in Python's dialect
 //
@@ -65,6 +66,37 @@
 // Raw.Lookup and HasTypedMarker allocate nothing, for the frames of browsers.
 // DecodeValue and EncodeValue convert, with kombu's typed values
 // ({"__type__": "datetime", "__value__": "…"}) as Go types of their own.
+//
+// # Other serializers
+//
+// Whatever the serializer, a value is JSON in memory: DecodeContent converts
+// when a message or result is read, EncodeContent when it is written. A body
+// that was not changed is not converted back.
+//
+//	Python             json             msgpack   yaml       pickle
+//	int, float, str    number, text     ← to 64 bits         ←
+//	bytes              typed            bin       !!binary   ←
+//	datetime, date     typed            refused   timestamp  ←
+//	time, Decimal,     typed            refused   refused    ←
+//	  UUID
+//	tuple, set         array (read; a set cannot be written)
+//	dict with keys     their text, as json.dumps writes it; msgpack refuses
+//	  of other types   them, and no serializer has bytes or tuples as keys here
+//	Timestamp, ExtType                  refused by name
+//	any other object                              refused by name: a tag in
+//	                                              YAML, a class in a pickle
+//
+// YAML is what yaml.safe_load and yaml.safe_dump of PyYAML make of it. A pickle
+// is data here: its reader knows the plain types, dates and times, Decimal, UUID,
+// OrderedDict, defaultdict and Celery's signatures, and refuses the name of
+// everything else; nothing that it names is looked up or called. Exceptions are
+// read where a result has one, as their class, module and arguments.
+//
+// Not carried over: which lists were tuples or sets, int keys of a dict that is
+// written again, the name of a time zone (zoneinfo other than UTC is refused, for
+// its offset is in a database), timedelta, and objects that were shared.
+//
+// # Differences
 //
 // Differences to CPython, all on input that Python does not write: depth is
 // limited to 512 (CPython: about 1000 less the caller's stack); a typed
@@ -76,9 +108,10 @@
 //
 // celery 5.7.0: app/amqp.py (as_task_v1, as_task_v2), worker/strategy.py
 // (protocol 1 and hybrids), backends/base.py (results, exceptions),
-// utils/saferepr.py, events/, utils/nodenames.py. kombu 5.7.0:
-// transport/virtual/base.py (envelope, properties), utils/json.py (typed
-// values), compression.py, serialization.py, pidbox.py, matcher.py, clocks.py.
-// CPython 3.11: Modules/_json.c, Modules/_datetimemodule.c. The goldens in
+// utils/saferepr.py, utils/serialization.py (pickled exceptions), events/,
+// utils/nodenames.py. kombu 5.7.0: transport/virtual/base.py (envelope,
+// properties), utils/json.py (typed values), compression.py, serialization.py,
+// pidbox.py, matcher.py, clocks.py. msgpack 1.2, PyYAML 6.0. CPython 3.11:
+// Modules/_json.c, Modules/_datetimemodule.c, Lib/pickle.py. The goldens in
 // testdata were recorded from these releases.
 package celeryproto

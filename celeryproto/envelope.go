@@ -18,9 +18,10 @@ type Envelope struct {
 	// BodyIsBytes says that the body stands in the envelope as kombu's typed
 	// bytes, which Python writes for a compressed body without base64.
 	BodyIsBytes bool
-	// ContentType of the body, ContentTypeJSON.
+	// ContentType of the body: ContentTypeJSON or another one of the ContentType…
+	// constants.
 	ContentType string
-	// ContentEncoding of the body, EncodingUTF8; "" is null.
+	// ContentEncoding of the body, EncodingUTF8 or EncodingBinary; "" is null.
 	ContentEncoding string
 	// Headers of the message, in wire order.
 	Headers Members

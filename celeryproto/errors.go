@@ -14,10 +14,13 @@ var (
 	// ErrIntTooLong says that an integer has more digits than
 	// JSONLimits.MaxIntDigits. Every function that scans JSON returns it.
 	ErrIntTooLong = errors.New("integer has too many digits")
-	// ErrTooLarge says that a compressed body or result is larger, once
-	// decompressed, than Limits.MaxDecompressed. DecodeTask and DecodeResult
-	// return it.
+	// ErrTooLarge says that a body or result is larger, once decompressed or
+	// converted to JSON, than Limits.MaxDecompressed. DecodeTask, DecodeContent
+	// and DecodeResult return it.
 	ErrTooLarge = errors.New("decompressed data exceeds the limit")
+	// ErrTooMany says that a pickle or a YAML document has more values than
+	// Limits.MaxValues. DecodeTask, DecodeContent and ResultCodec.Decode return it.
+	ErrTooMany = errors.New("too many values")
 	// ErrMissing says that a field that a message cannot do without is absent.
 	ErrMissing = errors.New("missing")
 )
@@ -30,7 +33,7 @@ type DecodeError struct {
 	// Field is the path inside Part, "properties.delivery_tag"; "" when the
 	// part as a whole is meant.
 	Field string
-	// Offset is the byte offset in the JSON text of Part, -1 when not known.
+	// Offset is the byte offset in the serialized text of Part, -1 when not known.
 	Offset int64
 	// Err says what is wrong.
 	Err error
@@ -43,6 +46,7 @@ const (
 	PartBody     = "body"
 	PartResult   = "result"
 	PartValue    = "value"
+	PartContent  = "content" // DecodeContent's data
 )
 
 func (e *DecodeError) Error() string {
@@ -62,17 +66,30 @@ func (e *DecodeError) Error() string {
 // Unwrap gives the fact without its place.
 func (e *DecodeError) Unwrap() error { return e.Err }
 
-// UnsupportedError reports something that Celery knows and this package
-// refuses: it names it, so that an operator can change the setting.
+// UnsupportedError reports something that Celery knows, or a Python worker may
+// be able to read, and this package refuses: it names it, so that an operator
+// can change the setting.
 type UnsupportedError struct {
-	// What kind of thing: "serializer" or "compression".
+	// What kind of thing: "serializer", "compression", "body encoding",
+	// "content encoding", "dict key of type", "dict with the keys", "value",
+	// "msgpack extension type", or "pickle" or "yaml" for a Python object that one
+	// of them would construct.
 	What string
 	// Name as it stands in the message, for instance
-	// "application/x-python-serialize"; shortened when absurdly long.
+	// "application/x-python-serialize" or "os.system"; shortened when absurdly long.
 	Name string
 }
 
+// What in an UnsupportedError of an object that is no plain data.
+const (
+	whatPickle = "pickle"
+	whatYAML   = "yaml"
+)
+
 func (e *UnsupportedError) Error() string {
+	if e.What == whatPickle || e.What == whatYAML {
+		return fmt.Sprintf("celeryproto: %s: would construct %q, which is not supported", e.What, e.Name)
+	}
 	return fmt.Sprintf("celeryproto: %s %q is not supported", e.What, e.Name)
 }
 

@@ -149,6 +149,9 @@ func FuzzDecodeEnvelope(f *testing.F) {
 
 func FuzzDecodeTask(f *testing.F) {
 	seeds(f)
+	for name := range contentGoldens {
+		f.Add(mustGolden(f, name, `{"body": `))
+	}
 	for _, headers := range []string{minimalHeaders, `{}`} {
 		for _, body := range []string{minimalBody, `{"task":"t","id":"i","args":[1],"eta":"2026-11-23T09:01:45"}`} {
 			f.Add([]byte(envelopeWith(headers, body)))
@@ -159,12 +162,12 @@ func FuzzDecodeTask(f *testing.F) {
 		if err != nil {
 			// Take it for the body of an otherwise good message.
 			e = must(DecodeEnvelope([]byte(envelopeWith(minimalHeaders, ""))))(t)
-			if err := e.setPayload(b, ""); err != nil {
+			if err := e.setPayload(b, false, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
 		e.TaskID()
-		lim := Limits{MaxDecompressed: 1 << 20}
+		lim := fuzzLimits
 		task, err := DecodeTaskLimits(e, lim)
 		if err != nil {
 			return

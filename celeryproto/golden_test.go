@@ -166,3 +166,14 @@ func must[T any](v T, err error) func(testing.TB) T {
 		return v
 	}
 }
+
+// must4 is must for a function with four results and an error at the end.
+func must4[T, U, V any](v T, u U, w V, err error) func(testing.TB) (T, U, V, error) {
+	return func(tb testing.TB) (T, U, V, error) {
+		tb.Helper()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return v, u, w, err
+	}
+}

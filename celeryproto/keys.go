@@ -12,11 +12,5 @@ const (
 	BodyUTF8   = "utf-8"
 )
 
-// Content types and encodings (kombu 5.7, serialization.py).
-const (
-	ContentTypeJSON = "application/json"
-	EncodingUTF8    = "utf-8"
-)
-
 // LangGo is what this package writes in the "lang" header.
 const LangGo = "go"

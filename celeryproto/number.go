@@ -36,3 +36,11 @@ func appendFloatRepr(dst []byte, f float64, bitSize int) []byte {
 	}
 	return append(dst, ".0"...)
 }
+
+// floatBits are those of f in binary formats; Python has one NaN, Go another.
+func floatBits(f float64) uint64 {
+	if math.IsNaN(f) {
+		return 0x7ff8 << 48
+	}
+	return math.Float64bits(f)
+}

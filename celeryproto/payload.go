@@ -50,28 +50,50 @@ func (e *Envelope) compression() (string, error) {
 	return r.text(keyCompression), r.err
 }
 
-// jsonPayload is a payload that is JSON by its content type and in fact.
-func (e *Envelope) jsonPayload(lim Limits) (Raw, Facts, error) {
-	switch e.ContentType {
-	case ContentTypeJSON:
-	case "":
-		return nil, Facts{}, &DecodeError{Part: PartEnvelope, Field: keyContentType, Offset: -1, Err: ErrMissing}
-	default:
-		return nil, Facts{}, &UnsupportedError{What: "serializer", Name: shorten(e.ContentType)}
+// content is the body as JSON, whatever its serializer, with what a scan of it
+// tells; f is the serializer.
+func (e *Envelope) content(lim Limits) (r Raw, facts Facts, f *format, err error) {
+	if f = formatOf(e.ContentType); f == nil || e.ContentType != f.contentType {
+		if e.ContentType == "" {
+			return nil, Facts{}, nil, &DecodeError{Part: PartEnvelope, Field: keyContentType, Offset: -1, Err: ErrMissing}
+		}
+		return nil, Facts{}, nil, unsupportedSerializer(e.ContentType)
+	}
+	if f.contentType == ContentTypeData { // no task is bytes alone: it is a signed one
+		return nil, Facts{}, nil, unsupportedSerializer(serializerAuth + " (" + ContentTypeData + ")")
+	}
+	if !lim.Accept.has(f) {
+		return nil, Facts{}, nil, &DisallowedError{ContentType: f.contentType}
 	}
 	payload, err := e.Payload(lim)
 	if err != nil {
-		return nil, Facts{}, err
+		return nil, Facts{}, nil, err
 	}
-	facts, err := Inspect(payload, lim.JSON)
-	if err != nil {
-		return nil, Facts{}, decodeError(PartBody, err)
+	r = payload
+	if f.name != SerializerJSON {
+		if r, err = DecodeContent(f.contentType, e.ContentEncoding, payload, lim); err != nil {
+			return nil, Facts{}, nil, inPart(PartBody, err)
+		}
 	}
-	return payload, facts, nil
+	if facts, err = Inspect(r, lim.JSON); err != nil {
+		return nil, Facts{}, nil, decodeError(PartBody, err)
+	}
+	return r, facts, f, nil
 }
 
-// setPayload makes a payload the body.
-func (e *Envelope) setPayload(payload []byte, compression string) error {
+// inPart puts a part in front of a fault of DecodeContent.
+func inPart(part string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, unsupported := errors.AsType[*UnsupportedError](err); unsupported {
+		return err
+	}
+	return decodeError(part, err)
+}
+
+// setPayload makes a payload the body; binary says that it is no text.
+func (e *Envelope) setPayload(payload []byte, binary bool, compression string) error {
 	if compression != "" {
 		var err error
 		if payload, err = compress(compression, payload); err != nil {
@@ -84,7 +106,7 @@ func (e *Envelope) setPayload(payload []byte, compression string) error {
 		e.BodyIsBytes = false
 	case strings.EqualFold(name, BodyUTF8):
 		e.Body = string(payload)
-		e.BodyIsBytes = compression != ""
+		e.BodyIsBytes = binary || compression != ""
 	default:
 		return &UnsupportedError{What: "body encoding", Name: shorten(name)}
 	}
@@ -93,7 +115,7 @@ func (e *Envelope) setPayload(payload []byte, compression string) error {
 
 // TaskID is the ID of the task in the envelope, "" when there is none to be
 // read: for messages that DecodeTask refuses. It looks into the headers and,
-// for protocol 1, into the body.
+// for protocol 1, into the body, whether or not its serializer is accepted.
 func (e *Envelope) TaskID() string { return e.taskText(keyID) }
 
 // TaskName is the name of the task in the envelope, as TaskID.
@@ -110,7 +132,7 @@ func (e *Envelope) taskText(key string) string {
 	if _, isV2 := e.Headers.Get(keyTask); isV2 {
 		return ""
 	}
-	payload, _, err := e.jsonPayload(Limits{})
+	payload, _, _, err := e.content(Limits{Accept: acceptAll})
 	if err != nil {
 		return ""
 	}

@@ -1,10 +1,6 @@
 package celeryproto
 
-import (
-	"bytes"
-	"errors"
-	"time"
-)
+import "time"
 
 // Task states (celery 5.7, states.py).
 const (
@@ -49,7 +45,8 @@ type ResultMeta struct {
 	ParentID string // written when not ""
 	// Extended is there with Celery's setting result_extended.
 	Extended *ResultExtended
-	// Compression is "" or CompressionZlib (setting result_compression, celery 5.7).
+	// Compression is "" or one of the Compression… constants (setting
+	// result_compression, celery 5.7).
 	Compression string
 	// Extra are the members that this package does not know, stamps among them.
 	Extra Members
@@ -86,11 +83,8 @@ var (
 		keyGroupID, keyParentID, keyName, keyArgs, keyKwargs, keyWorker, keyRetries, keyQueue)
 )
 
-// compressedMarker is in front of a compressed result, with the MIME type and
-// another zero byte after it (celery 5.7, backends/base.py).
-const compressedMarker = "\x00celery-compressed\x00"
-
-// DecodeResult decodes the value of a celery-task-meta key. It refuses what
+// DecodeResult decodes the value of a celery-task-meta key that was written with
+// the result serializer json; ResultCodec reads the others. It refuses what
 // Python's AsyncResult cannot read: what is no JSON object, no status, no
 // result. The error is a *DecodeError, or an *UnsupportedError that names a
 // compression.
@@ -98,45 +92,10 @@ func DecodeResult(b []byte) (*ResultMeta, error) {
 	return DecodeResultLimits(b, Limits{})
 }
 
-// DecodeResultLimits is DecodeResult with limits of the caller's.
+// DecodeResultLimits is DecodeResult with limits of the caller's; lim.Accept does
+// not count.
 func DecodeResultLimits(b []byte, lim Limits) (*ResultMeta, error) {
-	b, compression, err := decompressResult(b, lim)
-	if err != nil {
-		return nil, err
-	}
-	facts, err := Inspect(b, lim.JSON)
-	if err == nil && facts.Kind != KindObject {
-		err = errKind(KindObject, facts.Kind)
-	}
-	if err != nil {
-		return nil, decodeError(PartResult, err)
-	}
-	members, err := Raw(b).Object()
-	if err != nil {
-		return nil, decodeError(PartResult, err)
-	}
-	m, err := resultOf(members.merged())
-	if err != nil {
-		return nil, err
-	}
-	m.Compression = compression
-	return m, nil
-}
-
-func decompressResult(b []byte, lim Limits) (plain []byte, compression string, err error) {
-	rest, isCompressed := bytes.CutPrefix(b, []byte(compressedMarker))
-	if !isCompressed {
-		return b, "", nil
-	}
-	name, data, found := bytes.Cut(rest, []byte{0})
-	if !found {
-		return nil, "", &DecodeError{Part: PartResult, Field: keyCompression, Offset: -1, Err: ErrMissing}
-	}
-	plain, err = decompress(string(name), data, lim.withDefaults().MaxDecompressed)
-	if _, unsupported := errors.AsType[*UnsupportedError](err); err != nil && !unsupported {
-		err = decodeError(PartResult, err)
-	}
-	return plain, CompressionZlib, err
+	return ResultCodec{Limits: lim}.Decode(b)
 }
 
 func resultOf(members Members) (*ResultMeta, error) {
@@ -178,22 +137,11 @@ func (r *fieldReader) extended() *ResultExtended {
 	}
 }
 
-// Append appends the meta as Celery writes it, compressed when Compression says
-// so. The error is an *EncodeError or an *UnsupportedError.
+// Append appends the meta as Celery writes it with the result serializer json,
+// compressed when Compression says so. The error is an *EncodeError or an
+// *UnsupportedError.
 func (m *ResultMeta) Append(dst []byte) ([]byte, error) {
-	members, err := m.merged()
-	if err != nil || m.Compression == "" {
-		if err != nil {
-			return dst, err
-		}
-		return members.Append(dst), nil
-	}
-	data, err := compress(m.Compression, members.Append(nil))
-	if err != nil {
-		return dst, err
-	}
-	dst = append(append(dst, compressedMarker...), CompressionZlib...)
-	return append(append(dst, 0), data...), nil
+	return ResultCodec{Compression: m.Compression}.Append(dst, m)
 }
 
 func (m *ResultMeta) merged() (Members, error) {

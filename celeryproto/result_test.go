@@ -32,20 +32,32 @@ func TestResultGoldens(t *testing.T) {
 	}
 }
 
+// TestResultCompressedGolden has a golden for each compression.
 func TestResultCompressedGolden(t *testing.T) {
 	t.Parallel()
+	seen := map[string]bool{}
 	for _, g := range mustGoldens(t, compressedMarker) {
-		m := must(DecodeResult(g.value))(t)
-		if m.Compression != CompressionZlib || m.Status != StatusSuccess {
-			t.Errorf("%s: %+v", g.name, m)
+		codec := ResultCodec{Accept: acceptAll}
+		if strings.HasPrefix(g.name, "result_compressed_pickle#") {
+			codec.Serializer = SerializerPickle
 		}
-		again := must(DecodeResult(must(m.Append(nil))(t)))(t)
-		if again.Compression != CompressionZlib || !bytes.Equal(again.Result, m.Result) {
+		m := must(codec.Decode(g.value))(t)
+		seen[m.Compression] = true
+		if mime, _, _ := strings.Cut(strings.TrimPrefix(string(g.value), compressedMarker), "\x00"); m.Compression != mime || m.Status == "" {
+			t.Errorf("%s: compression %q, status %q", g.name, m.Compression, m.Status)
+		}
+		codec.Compression = m.Compression
+		again := must(codec.Decode(must(codec.Append(nil, m))(t)))(t)
+		if again.Compression != m.Compression || !bytes.Equal(again.Result, m.Result) {
 			t.Errorf("%s: again %+v", g.name, again)
 		}
-		if _, err := DecodeResultLimits(g.value, Limits{MaxDecompressed: 10}); !errors.Is(err, ErrTooLarge) {
+		codec.Limits.MaxDecompressed = 10
+		if _, err := codec.Decode(g.value); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("%s: %v", g.name, err)
 		}
+	}
+	if len(seen) != len(algorithms) {
+		t.Errorf("goldens of %v", seen)
 	}
 }
 
@@ -112,7 +124,7 @@ func TestResultForms(t *testing.T) {
 		`{"status":"S","result":5,"retries":"x","name":"n"}`: "celeryproto: result: retries: not an integer of 32 bits",
 		`[]`: "celeryproto: result: expected object, got array",
 		`{`:  "celeryproto: result: json: expected a key in double quotes at byte 1",
-		"\x00celery-compressed\x00application/x-bz2\x00x": `celeryproto: compression "application/x-bz2" is not supported`,
+		"\x00celery-compressed\x00application/x-lz4\x00x": `celeryproto: compression "application/x-lz4" is not supported`,
 		"\x00celery-compressed\x00":                       "celeryproto: result: compression: missing",
 		"\x00celery-compressed\x00gzip\x00x":              "celeryproto: result: unexpected EOF",
 	} {

@@ -47,7 +47,11 @@ type Task struct {
 	// StampedHeaders is an array of names (nil is null), Stamps an object with
 	// their values (nil is {}).
 	StampedHeaders, Stamps Raw
-	// Compression of the body: "" or CompressionZlib.
+	// Serializer of the body: "" for JSON, or SerializerMsgpack, SerializerYAML or
+	// SerializerPickle. Args, Kwargs and Embed are JSON whatever it is.
+	Serializer string
+	// Compression of the body: "", or one of the Compression… constants or
+	// kombu's names for them.
 	Compression string
 	// Redelivered is set when the message was restored or requeued. It stands
 	// in the headers and in the delivery information; this one counts.

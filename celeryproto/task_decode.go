@@ -10,9 +10,11 @@ import (
 // DecodeTask reads the task of an envelope with the default limits: protocol 2
 // when there is a "task" header, else protocol 1.
 //
-// The error is an *UnsupportedError that names a serializer, compression or
-// body encoding that is not supported, or else a *DecodeError. It refuses
-// whatever breaks a Python worker or makes it drop the task.
+// The error is a *DisallowedError for a serializer that is not accepted (by
+// default all but JSON), an *UnsupportedError that names a serializer,
+// compression, body encoding or Python object that is not supported, or else a
+// *DecodeError. It refuses whatever breaks a Python worker or makes it drop the
+// task.
 func DecodeTask(e *Envelope) (*Task, error) {
 	return DecodeTaskLimits(e, Limits{})
 }
@@ -28,12 +30,21 @@ func DecodeTaskLimits(e *Envelope, lim Limits) (*Task, error) {
 }
 
 func decodeTask(e *Envelope, lim Limits) (*Task, error) {
-	payload, facts, err := e.jsonPayload(lim)
+	payload, facts, f, err := e.content(lim)
 	if err != nil {
 		return nil, err
 	}
-	src := e.Clone()
-	_, hasTask := e.Headers.Get(keyTask)
+	t, err := decodeBody(e.Clone(), payload, facts)
+	if err != nil {
+		return nil, err
+	}
+	t.Serializer = f.shortName()
+	return t, nil
+}
+
+// decodeBody reads the task of an envelope whose body is payload.
+func decodeBody(src *Envelope, payload Raw, facts Facts) (*Task, error) {
+	_, hasTask := src.Headers.Get(keyTask)
 	switch {
 	case hasTask && facts.Kind == KindArray:
 		return decodeV2(src, payload, facts)

@@ -13,20 +13,27 @@ var errNotFinite = errors.New("not a finite number")
 
 // Envelope is the message for the task. A new task gets Python's full set of
 // headers and a fresh delivery tag unless it has one; a decoded one keeps the
-// form of what was not changed. The error is an *EncodeError or an
-// *UnsupportedError.
+// form of what was not changed. The error is an *EncodeError, also for a value
+// that the serializer has no type for, or an *UnsupportedError.
 func (t *Task) Envelope() (*Envelope, error) {
 	if err := t.validate(); err != nil {
 		return nil, err
 	}
+	f, err := checkSerializer(t.Serializer)
+	if err != nil {
+		return nil, err
+	}
 	e := &Envelope{
-		ContentType:     ContentTypeJSON,
-		ContentEncoding: EncodingUTF8,
+		ContentType:     f.contentType,
+		ContentEncoding: f.encoding,
 		Properties:      t.Properties,
 	}
 	e.Properties.DeliveryInfo.Redelivered = t.Redelivered
 	if t.src != nil {
-		e.ContentEncoding, e.Extra, e.wire = t.src.ContentEncoding, t.src.Extra, t.src.wire
+		if t.src.ContentType == e.ContentType {
+			e.ContentEncoding = t.src.ContentEncoding
+		}
+		e.Extra, e.wire = t.src.Extra, t.src.wire
 	} else {
 		e.Properties.CorrelationID = cmp.Or(e.Properties.CorrelationID, t.ID)
 	}
@@ -37,7 +44,7 @@ func (t *Task) Envelope() (*Envelope, error) {
 		}
 		e.Properties.DeliveryTag = tag.String()
 	}
-	return e, t.fill(e)
+	return e, t.fill(e, f)
 }
 
 // Append appends the whole envelope as kombu writes it.
@@ -64,7 +71,7 @@ func (t *Task) validate() error {
 		return fault("embed.chain", errors.New("protocol 1 has no chain"))
 	}
 	if t.Compression != "" {
-		if err := checkCompression(t.Compression); err != nil {
+		if _, err := algorithmOf(t.Compression); err != nil {
 			return err
 		}
 	}
@@ -110,14 +117,14 @@ func (t *Task) validateJSON() error {
 }
 
 // fill writes headers and body, those of a decoded task only where they changed.
-func (t *Task) fill(e *Envelope) error {
+func (t *Task) fill(e *Envelope, f *format) error {
 	now, err := t.encode()
 	if err != nil {
 		return err
 	}
 	if t.src == nil {
 		e.Headers = now.headers.members()
-		return e.setPayload(now.body, t.Compression)
+		return t.setBody(e, f, now.body)
 	}
 	was, err := DecodeTaskLimits(t.src, t.limits)
 	if err != nil {
@@ -129,7 +136,7 @@ func (t *Task) fill(e *Envelope) error {
 	}
 	sameForm := was.protocol() == t.protocol()
 	sameBody := sameForm && bytes.Equal(orig.body, now.body) &&
-		t.Compression == was.Compression && e.Properties.BodyEncoding == t.src.Properties.BodyEncoding
+		e.ContentType == t.src.ContentType && t.Compression == was.Compression && e.Properties.BodyEncoding == t.src.Properties.BodyEncoding
 	if sameBody {
 		e.Body, e.BodyIsBytes = t.src.Body, t.src.BodyIsBytes
 		e.Headers = mergeFields(t.src.Headers, orig.headers, now.headers)
@@ -141,7 +148,16 @@ func (t *Task) fill(e *Envelope) error {
 		// A new body lacks what the headers did not say: say it all.
 		e.Headers = now.headers.members()
 	}
-	return e.setPayload(now.body, t.Compression)
+	return t.setBody(e, f, now.body)
+}
+
+// setBody serializes and compresses a body that stands as JSON.
+func (t *Task) setBody(e *Envelope, f *format, body Raw) error {
+	payload, err := f.serialize(body)
+	if err != nil {
+		return within(PartBody, err)
+	}
+	return e.setPayload(payload, f.encoding == EncodingBinary, t.Compression)
 }
 
 func (t *Task) protocol() int { return cmp.Or(t.Protocol, 2) }

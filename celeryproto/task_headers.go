@@ -89,7 +89,7 @@ func (t *Task) headerFields() (*fieldSet, error) {
 // sharedHeaders are those that both protocols have.
 func (t *Task) sharedHeaders(f *fieldSet) {
 	if t.Compression != "" {
-		f.text(keyCompression, CompressionZlib) // validate has seen to that
+		f.text(keyCompression, compressionMIME(t.Compression))
 	}
 	if t.Redelivered {
 		f.raw(keyRedelivered, rawTrue)

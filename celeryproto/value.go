@@ -48,6 +48,7 @@ func DecodeValue(r Raw) (any, error) {
 // valueDecoder converts a text that has been scanned: syntax is not checked again.
 type valueDecoder struct {
 	scanner
+	ordered bool // a dict for each object instead of a map
 }
 
 func (d *valueDecoder) decode() (any, error) {
@@ -113,28 +114,12 @@ func (d *valueDecoder) decodeArray() (any, error) {
 
 func (d *valueDecoder) decodeObject() (any, error) {
 	start := d.pos
-	members := map[string]any{}
-	d.pos++
-	d.space()
-	if d.b[d.pos] == '}' {
-		d.pos++
-		return members, nil
+	if d.ordered {
+		return d.decodeDict(start)
 	}
-	for more := true; more; more = d.next() {
-		keyStart := d.pos
-		escaped, ok := d.text()
-		if !ok {
-			return nil, d.err
-		}
-		key := unquote(d.b[keyStart:d.pos], escaped)
-		d.space()
-		d.pos++
-		d.space()
-		v, err := d.decode()
-		if err != nil {
-			return nil, err
-		}
-		members[key] = v
+	members := map[string]any{}
+	if err := d.members(func(key string, v any) { members[key] = v }); err != nil {
+		return nil, err
 	}
 	typ, hasType := members[keyType]
 	value, hasValue := members[keyValue]
@@ -142,6 +127,50 @@ func (d *valueDecoder) decodeObject() (any, error) {
 		return members, nil
 	}
 	return decodeTypedAt(typ, value, start)
+}
+
+func (d *valueDecoder) decodeDict(start int) (any, error) {
+	members := dict{}
+	if err := d.members(func(key string, v any) { members = append(members, dictEntry{key, v}) }); err != nil {
+		return nil, err
+	}
+	if members = members.merged(); len(members) == 2 {
+		typ, value := members[0], members[1]
+		if typ.key == keyValue {
+			typ, value = value, typ
+		}
+		if typ.key == keyType && value.key == keyValue {
+			return decodeTypedAt(typ.value, value.value, start)
+		}
+	}
+	return members, nil
+}
+
+// members decodes the members of the object that starts at pos.
+func (d *valueDecoder) members(each func(key string, v any)) error {
+	d.pos++
+	d.space()
+	if d.b[d.pos] == '}' {
+		d.pos++
+		return nil
+	}
+	for more := true; more; more = d.next() {
+		keyStart := d.pos
+		escaped, ok := d.text()
+		if !ok {
+			return d.err
+		}
+		key := unquote(d.b[keyStart:d.pos], escaped)
+		d.space()
+		d.pos++
+		d.space()
+		v, err := d.decode()
+		if err != nil {
+			return err
+		}
+		each(key, v)
+	}
+	return nil
 }
 
 func decodeTypedAt(typ, value any, start int) (any, error) {
@@ -168,15 +197,26 @@ func decodeTyped(name string, v any) (any, error) {
 		}
 		return decodeTypedText(name, s)
 	case typeUUID:
-		fields, _ := v.(map[string]any)
-		s, ok := fields["hex"].(string)
-		if !ok || len(fields) != 1 {
-			return nil, errors.New(`__value__ is not {"hex": "…"}`)
-		}
-		return parseUUID(s)
+		return decodeTypedUUID(v)
 	default:
 		return nil, &UnknownTypeError{Type: shorten(name)}
 	}
+}
+
+func decodeTypedUUID(v any) (any, error) {
+	var hex any
+	n := 0
+	switch fields := v.(type) {
+	case map[string]any:
+		hex, n = fields["hex"], len(fields)
+	case dict:
+		hex, n = fields.get("hex"), len(fields)
+	}
+	s, ok := hex.(string)
+	if !ok || n != 1 {
+		return nil, errors.New(`__value__ is not {"hex": "…"}`)
+	}
+	return parseUUID(s)
 }
 
 func decodeTypedText(name, s string) (any, error) {
