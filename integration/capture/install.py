@@ -21,6 +21,7 @@ FOLDERS = {
     "celeryproto/testdata/celery": "celery",
     "celeryproto/testdata/bus": "celery",
     "celeryproto/testdata/match": "matching",
+    "celeryproto/testdata/serialized": "serialized",
     "celeryproto/redisbroker/testdata": "celery",
     "channelslayer/testdata": "channels",
     "compat/testdata": "df_websockets",

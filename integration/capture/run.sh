@@ -33,7 +33,7 @@ for _ in $(seq 100); do
 done
 flush() { redis-cli -p "$redis_port" flushall >/dev/null; }
 
-# An environment for the recordings of Celery, channels_redis and df_websockets: the site's pins and the serializers of some cases.
+# An environment for the recordings of Celery, channels_redis and df_websockets: the site's pins.
 main_env=$build/venv
 if [ ! -e "$main_env/.ready" ]; then
   "$python" -m venv --clear "$main_env"
@@ -56,6 +56,9 @@ flush
 
 echo "== patterns of node names"
 "$main_env/bin/python" "$here/matching/capture.py" "$out/matching"
+
+echo "== kombu's serializers"
+"$main_env/bin/python" "$here/serialized/capture.py" "$out/serialized"
 
 echo "== Django"
 while read -r series oldest; do

@@ -312,3 +312,30 @@ if "yaml" in kombu.serialization.registry._encoders:
             list(RICH) + [dt.datetime(2024, 1, 2, 3, 4, 5), dt.date(2024, 1, 2)], {"kw": 1}, task_id=ID(1), serializer="yaml"
         ),
     )
+for _s in ("msgpack", "yaml", "pickle"):
+    if not kombu.serialization.registry._encoders.get(_s):
+        continue
+    publish_case(
+        "task_v1_%s" % _s,
+        "task_protocol=1: add.apply_async((2,), {'y': 3}, serializer=%r)" % _s,
+        lambda app, s=_s: app.tasks[T + "add"].apply_async((2,), {"y": 3}, task_id=ID(1), serializer=s),
+        conf={"task_protocol": 1},
+    )
+publish_case(
+    "task_v2_pickle_canvas",
+    "chain with link and link_error, serializer='pickle': signatures as objects in the embed",
+    lambda app: app.tasks[T + "add"].apply_async(
+        (1, 2),
+        task_id=ID(1),
+        serializer="pickle",
+        link=[app.tasks[T + "mul"].s(3).set(task_id=ID(2))],
+        link_error=[app.tasks[T + "on_error_old"].s().set(task_id=ID(3))],
+        chain=[app.tasks[T + "mul"].s(4).set(task_id=ID(4))],
+        chord=app.tasks[T + "xsum"].s().set(task_id=ID(5)),
+    ),
+)
+publish_case(
+    "task_v2_pickle_lzma",
+    "echo.apply_async(RICH, serializer='pickle', compression='lzma')",
+    lambda app: app.tasks[T + "echo"].apply_async(RICH, {"kw": 1}, task_id=ID(1), serializer="pickle", compression="lzma"),
+)

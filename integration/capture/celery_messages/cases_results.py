@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 
+import kombu
 from celery import chain
 
 from cases_canvas import _sigs
@@ -141,6 +142,48 @@ meta_case(
     runs("add", 2, 3),
     lambda ctx: ctx.wait(lambda: ctx.r.keys(META)),
     conf={"result_serializer": "msgpack", "accept_content": ["json", "msgpack"]},
+)
+for _s in ("msgpack", "yaml", "pickle"):
+    if not kombu.serialization.registry._encoders.get(_s):
+        continue
+    _conf = {"result_serializer": _s, "accept_content": ["json", _s]}
+    if _s == "yaml":
+        meta_case("result_serializer_yaml", "result_serializer='yaml'", runs("add", 2, 3), "SUCCESS", conf=_conf)
+    for _name, _task, _state in (
+        ("failure", "fail_value", "FAILURE"),
+        ("failure_custom", "fail_custom", "FAILURE"),
+        ("failure_opaque_args", "fail_opaque", "FAILURE"),
+        ("failure_time_limit", "hard", "FAILURE"),
+        ("failure_max_retries", "retry_max", "FAILURE"),
+    ):
+        meta_case("result_%s_%s" % (_name, _s), "the same with result_serializer=%r" % _s, runs(_task), _state, conf=_conf)
+    meta_case("result_retry_%s" % _s, "the same with result_serializer=%r" % _s, runs("retry_me", 1), "RETRY", conf=_conf)
+    meta_case("result_children_%s" % _s, "the same with result_serializer=%r" % _s, runs("parent"), "SUCCESS", conf=_conf)
+    meta_case(
+        "result_revoked_expired_%s" % _s,
+        "the same with result_serializer=%r" % _s,
+        lambda app: app.tasks[T + "add"].apply_async((1, 2), task_id=ID(1), expires=dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc)),
+        "REVOKED",
+        conf=_conf,
+    )
+for _c in ("bzip2", "lzma", "brotli", "zstd"):
+    try:
+        kombu.compression.get_encoder(_c)
+    except KeyError:
+        continue
+    meta_case(
+        "result_compressed_%s" % _c,
+        "result_compression=%r" % _c,
+        runs("add", 2, 3),
+        lambda ctx: ctx.wait(lambda: ctx.r.keys(META)),
+        conf={"result_compression": _c},
+    )
+meta_case(
+    "result_compressed_pickle",
+    "result_compression='zlib', result_serializer='pickle'",
+    runs("fail_value", "boom"),
+    lambda ctx: ctx.wait(lambda: ctx.r.keys(META)),
+    conf={"result_compression": "zlib", "result_serializer": "pickle", "accept_content": ["json", "pickle"]},
 )
 meta_case("result_timezone_paris", "timezone='Europe/Paris': date_done", runs("add", 2, 3), "SUCCESS", conf={"timezone": "Europe/Paris"})
 

@@ -58,7 +58,13 @@ def _scrub_body(match):
 
 
 def scrub(value):
-    """Replace local paths, also inside base64 JSON bodies."""
+    """Replace local paths, also inside base64 JSON bodies. Binary values say how long a text is: there the length stays."""
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        for old, new in SCRUB:
+            value = value.replace(old, new.ljust(len(old), b"_")[: len(old)])
+        return value
     return _scrub_plain(BODY.sub(_scrub_body, value))
 
 
