@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/compat"
 )
 
@@ -19,16 +20,17 @@ type handlers struct {
 	order   []*signalHandler
 	index   map[signalQueue][]*signalHandler // of signals, made by freeze
 
-	site         sitePolicy // what freeze resolves the tasks' options with
-	signalPolicy policy     // of df_websockets' task: each handler of a signal has a timeout of its own
+	limits       celeryproto.Limits // of messages, with the site's accept_content
+	site         sitePolicy         // what freeze resolves the tasks' options with
+	signalPolicy policy             // of df_websockets' task: each handler of a signal has a timeout of its own
 	faults       []error
 }
 
 // signalQueue is what the seven arguments of a signal's task select handlers by.
 type signalQueue struct{ signal, queue string }
 
-func newHandlers(site sitePolicy) *handlers {
-	return &handlers{signals: map[string][]*signalHandler{}, tasks: map[string]*taskHandler{}, site: site}
+func newHandlers(site sitePolicy, limits celeryproto.Limits) *handlers {
+	return &handlers{signals: map[string][]*signalHandler{}, tasks: map[string]*taskHandler{}, site: site, limits: limits}
 }
 
 var errRunning = errors.New("registered after Run was called")

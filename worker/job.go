@@ -132,7 +132,7 @@ func (h *handlers) open(r received, now time.Time) (*job, error) {
 		return j, r.decodeErr
 	}
 	j.hops = hopsOf(r.envelope)
-	task, err := celeryproto.DecodeTask(r.envelope)
+	task, err := celeryproto.DecodeTaskLimits(r.envelope, h.limits)
 	if _, unsupported := errors.AsType[*celeryproto.UnsupportedError](err); unsupported && h.tasks[r.envelope.TaskName()] == nil {
 		return j, fmt.Errorf("%w: %w", errUnhandled, err) // Python may have one, and read it
 	}

@@ -34,7 +34,11 @@ func New(cfg Config) (*Worker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Worker{cfg: cfg, handlers: newHandlers(cfg.sitePolicy()), log: cfg.Logger}, nil
+	accept, err := celeryproto.ParseAccept(cfg.Settings.Celery.AcceptContent)
+	if err != nil {
+		return nil, fmt.Errorf("worker: accept_content: %w", err)
+	}
+	return &Worker{cfg: cfg, handlers: newHandlers(cfg.sitePolicy(), celeryproto.Limits{Accept: accept}), log: cfg.Logger}, nil
 }
 
 // errNotReady is what Ready returns outside of consuming.

@@ -88,8 +88,8 @@ func (s *Send) Queue() string {
 
 // Message is the message that Python's send_task makes of the call, without an
 // address and a delivery tag. The error names an option that Python refuses too,
-// or is a *celeryproto.DecodeError for what a worker would not take, or a
-// *celeryproto.UnsupportedError.
+// or is a *celeryproto.DecodeError for what a worker would not take. A serializer
+// or compression that there is not is refused when the task is encoded.
 func (s *Send) Message(def Defaults) (*celeryproto.Task, error) {
 	b := builder{def: def, send: s, named: map[string]celeryproto.Raw{}}
 	t, err := b.build()
@@ -160,6 +160,9 @@ func (b *builder) build() (*celeryproto.Task, error) {
 		return nil, err
 	}
 	t.Properties.BodyEncoding = "" // was plain text so far: nobody has sent it yet
+	if t.Serializer, err = b.text(optSerializer, b.def.Serializer); err != nil {
+		return nil, err
+	}
 	t.Compression, err = b.text(optCompression, b.def.Compression)
 	return t, err
 }
@@ -282,11 +285,7 @@ func (b *builder) envelope() (*celeryproto.Envelope, error) {
 		}
 		p.Priority = int(i)
 	}
-	serializer, err := b.text(optSerializer, b.def.Serializer)
-	if err == nil && serializer != "" && serializer != "json" && serializer != celeryproto.ContentTypeJSON {
-		err = &celeryproto.UnsupportedError{What: "serializer", Name: serializer}
-	}
-	return e, err
+	return e, nil
 }
 
 // deliveryMode is kombu's maybe_delivery_mode.

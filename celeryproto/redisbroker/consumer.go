@@ -110,7 +110,7 @@ func (b *Broker) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		b: b, cfg: cfg, id: uuid.NewString(), wakeC: make(chan struct{}, 1), tookC: make(chan struct{}),
 		prefetch: cfg.Prefetch, queues: cfg.Queues,
 	}
-	c.sharesResults = cfg.Results != nil && sameDatabase(b.client.Options(), cfg.Results.client.Options())
+	c.sharesResults = cfg.Results != nil && !cfg.Results.isOpaque() && sameDatabase(b.client.Options(), cfg.Results.client.Options())
 	c.settler = newSettler(b, c.finish)
 	c.delayed.init()
 	return c, nil

@@ -1,7 +1,6 @@
 package redisbroker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,32 +17,23 @@ const groupKeyPrefix = "celery-taskset-meta-"
 // groupMember is the one member of a saved group (celery 5.7, backends/base.py, _save_group).
 const groupMember = "result"
 
-// compressedMarker is in front of what celery 5.7 stores with the setting result_compression.
-const compressedMarker = "\x00celery-compressed\x00"
-
 // GroupKey is the key of a saved group, and with a suffix those of its chord.
 func (r *Results) GroupKey(groupID string) string {
 	return r.prefix[:len(r.prefix)-len(resultKeyPrefix)] + groupKeyPrefix + groupID
 }
 
 // encodeValue is a value that is stored beside the metas: a saved group, a part of a chord (celery 5.7, backends/base.py,
-// encode). It is the one place for result_serializer and result_compression.
-func (r *Results) encodeValue(v celeryproto.Raw) ([]byte, error) { return v, nil }
+// encode).
+func (r *Results) encodeValue(v celeryproto.Raw) ([]byte, error) {
+	return r.opts.Codec.AppendValue(nil, v)
+}
 
 // decodeValue is the reverse of encodeValue, for what any worker may have stored.
-func (r *Results) decodeValue(b []byte) (celeryproto.Raw, error) {
-	if bytes.HasPrefix(b, []byte(compressedMarker)) {
-		return nil, &celeryproto.UnsupportedError{What: "compression", Name: "of a stored group or chord"}
-	}
-	if err := celeryproto.CheckJSON(b, celeryproto.JSONLimits{}); err != nil {
-		return nil, &celeryproto.DecodeError{Part: celeryproto.PartResult, Offset: -1, Err: err}
-	}
-	return b, nil
-}
+func (r *Results) decodeValue(b []byte) (celeryproto.Raw, error) { return r.opts.Codec.DecodeValue(b) }
 
 // decodeMeta reads a task's result.
 func (r *Results) decodeMeta(b []byte) (*celeryproto.ResultMeta, error) {
-	return celeryproto.DecodeResult(b)
+	return r.opts.Codec.Decode(b)
 }
 
 // retried runs an operation that may be repeated until Redis has answered, ctx ends, or Close.

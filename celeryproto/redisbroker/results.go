@@ -33,6 +33,11 @@ type ResultOptions struct {
 	// KeyPrefix is result_backend_transport_options.global_keyprefix. As Celery 5.5 and later do it, "_" is put behind it
 	// unless it ends in one of ": _ - .".
 	KeyPrefix string
+	// Codec is result_serializer, result_compression and result_accept_content. All workers and clients need the same serializer.
+	Codec celeryproto.ResultCodec
+	// FailureExpires is result_failure_expires (Celery 5.7), in whole seconds: Expires for failures; Expires when 0, no limit when
+	// negative.
+	FailureExpires time.Duration
 	// Expires is result_expires, in whole seconds; 24 h when 0, no limit when negative (Python: 0 or None).
 	Expires time.Duration
 	// ChordExpires is result_chord_expires, in whole seconds: how long the parts of a chord wait for the others; Expires when
@@ -81,6 +86,7 @@ type ResultOptions struct {
 
 func (o ResultOptions) withDefaults() ResultOptions {
 	setDefault(&o.Expires, defaultResultExpires)
+	setDefault(&o.FailureExpires, o.Expires)
 	setDefault(&o.ChordExpires, o.Expires)
 	setDefault(&o.ChordJoinTimeout, defaultChordJoinTimeout)
 	setDefault(&o.ChordPublishTimeout, defaultChordPublishTimeout)
@@ -176,7 +182,7 @@ func (r *Results) Close() error {
 // Store stores a result and tells those who wait for it. A stored SUCCESS is final: another result is not stored, without
 // an error, as in Celery. It tries until Redis has answered or ctx ends. Calls of many goroutines share round trips.
 //
-// Results in another serializer, or compressed (result_compression of Celery 5.7), are not recognized as final.
+// With another serializer than JSON, or compressed, looking and storing are two steps, as in Celery.
 func (r *Results) Store(ctx context.Context, m *celeryproto.ResultMeta) error {
 	s, err := r.storing(ctx, m)
 	if err != nil {
@@ -213,19 +219,47 @@ func (r *Results) storing(ctx context.Context, m *celeryproto.ResultMeta) (*stor
 	if m.TaskID == "" {
 		return nil, errors.New("redisbroker: store result: no task id")
 	}
-	meta, err := m.Append(nil)
+	meta, err := r.opts.Codec.Append(nil, m)
 	if err != nil {
 		return nil, fmt.Errorf("redisbroker: store result: %w", err)
 	}
-	return &storing{ctx: ctx, key: r.Key(m.TaskID), meta: meta, status: m.Status, ttl: r.ttl()}, nil
+	expires := r.opts.Expires
+	if m.Status == celeryproto.StatusFailure {
+		expires = r.opts.FailureExpires
+	}
+	return &storing{ctx: ctx, key: r.Key(m.TaskID), meta: meta, status: m.Status, ttl: seconds(expires)}, nil
 }
 
-// ttl is how many seconds a result lives, 0 for no limit.
-func (r *Results) ttl() int {
-	if r.opts.Expires <= 0 {
-		return 0
+// isOpaque tells whether scripts cannot see what state a stored result has.
+func (r *Results) isOpaque() bool {
+	c := &r.opts.Codec
+	return c.Compression != "" || c.Serializer != "" && c.Serializer != celeryproto.SerializerJSON && c.Serializer != celeryproto.ContentTypeJSON
+}
+
+// keepFinal takes out the results whose tasks have a SUCCESS already, where the script does not see that. As in Celery, nothing
+// keeps somebody else from storing one in between.
+func (r *Results) keepFinal(ctx context.Context, batch []*storing) ([]*storing, error) {
+	keys := make([]string, len(batch))
+	for i, s := range batch {
+		keys[i] = s.key
 	}
-	return max(int(r.opts.Expires/time.Second), 1)
+	old, err := r.client.MGet(ctx, keys...).Result()
+	if err != nil {
+		return batch, err
+	}
+	wanted := make([]*storing, 0, len(batch))
+	for i, s := range batch {
+		text, there := old[i].(string)
+		if there {
+			if m, err := r.decodeMeta([]byte(text)); err == nil && m.Status == celeryproto.StatusSuccess {
+				r.obs.resultStored(s.status, true)
+				s.done(nil)
+				continue
+			}
+		}
+		wanted = append(wanted, s)
+	}
+	return wanted, nil
 }
 
 // submit queues a result; its done function will be called, unless submit returns an error or Close comes first.
@@ -307,6 +341,16 @@ func (r *Results) storeOnce(batch []*storing) (again []*storing) {
 	}
 	start := time.Now()
 	ctx := context.WithoutCancel(batch[0].ctx) // the socket timeout bounds it
+	if r.isOpaque() {
+		wanted, err := r.keepFinal(ctx, batch)
+		if err != nil && Retryable(err) {
+			r.obs.disconnected("store", err)
+			return batch
+		}
+		if batch = wanted; len(batch) == 0 {
+			return nil
+		}
+	}
 	keys, args := make([]string, len(batch)), make([]any, 0, 2*len(batch))
 	for i, s := range batch {
 		keys[i], args = s.key, append(args, s.ttl, s.meta)
@@ -359,5 +403,5 @@ func (r *Results) Get(ctx context.Context, taskID string) (*celeryproto.ResultMe
 	if err != nil {
 		return nil, opError("get result", err)
 	}
-	return celeryproto.DecodeResult(b)
+	return r.decodeMeta(b)
 }

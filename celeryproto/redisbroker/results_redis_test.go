@@ -316,3 +316,41 @@ func TestRetryable(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// In every serializer and compressed: what is stored is read, waited for, and final once it is a SUCCESS.
+func TestResultCodecs(t *testing.T) {
+	t.Parallel()
+	accept, err := celeryproto.ParseAccept([]string{"json", "msgpack", "yaml", "pickle"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := redistest.Start(t)
+	for _, codec := range []celeryproto.ResultCodec{
+		{Serializer: "msgpack", Accept: accept}, {Serializer: "yaml", Accept: accept}, {Serializer: "pickle", Accept: accept},
+		{Compression: "zstd"}, {Serializer: "pickle", Compression: "gzip", Accept: accept},
+	} {
+		name := codec.Serializer + "-" + codec.Compression
+		r := mustResults(t, s, redisbroker.ResultOptions{Codec: codec, KeyPrefix: name, FailureExpires: time.Minute})
+		failure := `{"exc_type": "ValueError", "exc_message": ["x"], "exc_module": "builtins"}`
+		for _, m := range []*celeryproto.ResultMeta{
+			meta("a", celeryproto.StatusFailure, failure), meta("b", celeryproto.StatusSuccess, `{"n": [1, 2.5, null]}`), meta("b", celeryproto.StatusFailure, failure),
+		} {
+			if err := r.Store(t.Context(), m); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if ttl := s.Client(t).TTL(t.Context(), r.Key("a")).Val(); ttl <= 0 || ttl > time.Minute {
+			t.Errorf("%s: a failure lives %s", name, ttl)
+		}
+		failed, err := r.Wait(t.Context(), "a")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if e, err := failed.Exception(); err != nil || e.Error() != "ValueError: x" {
+			t.Errorf("%s: %v, %v", name, e, err)
+		}
+		if m, err := r.Get(t.Context(), "b"); err != nil || m.Status != celeryproto.StatusSuccess || m.Result.String() != `{"n": [1, 2.5, null]}` {
+			t.Errorf("%s: %+v, %v", name, m, err)
+		}
+	}
+}

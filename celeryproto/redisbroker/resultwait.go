@@ -87,7 +87,7 @@ func (r *Results) news(w *waiter) (published []byte, check bool) {
 // ready returns the result when it is final, nil when it is not there yet.
 func (r *Results) ready(ctx context.Context, taskID string, published []byte, check bool) (*celeryproto.ResultMeta, error) {
 	if published != nil {
-		meta, err := celeryproto.DecodeResult(published)
+		meta, err := r.decodeMeta(published)
 		if err != nil || celeryproto.IsReady(meta.Status) {
 			return meta, err
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/channelslayer"
 )
@@ -69,6 +70,11 @@ func openRedisResults(cfg *ServicesConfig) (*redisbroker.Results, error) {
 	opts := redisbroker.ResultOptions{
 		URL: c.ResultBackend.Reveal(), Expires: neverExpires, Logger: cfg.Logger, Observer: cfg.Observers.Broker,
 	}
+	accept, err := celeryproto.ParseAccept(c.AcceptContent)
+	if err != nil {
+		return nil, fmt.Errorf("dispatch: result backend: accept_content: %w", err)
+	}
+	opts.Codec = celeryproto.ResultCodec{Serializer: c.ResultSerializer, Accept: accept}
 	if c.ResultExpires != nil && *c.ResultExpires > 0 {
 		opts.Expires = max(c.ResultExpires.Duration(), time.Second)
 	}
