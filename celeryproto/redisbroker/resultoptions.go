@@ -88,6 +88,9 @@ func (o *ResultOptions) connect() (*servers, *redis.Options, error) {
 // validate names every fault.
 func (o *ResultOptions) validate() error {
 	var errs []error
+	if o.CredentialProvider != "" {
+		errs = append(errs, fmt.Errorf("redisbroker: redis_backend_credential_provider: %w", ErrUnsupported))
+	}
 	for _, limit := range []struct {
 		name  string
 		value time.Duration

@@ -25,6 +25,9 @@ const (
 )
 
 // ResultOptions of a result backend. The zero value of each field is Python's default.
+//
+// Celery's settings redis_retry_on_timeout, result_backend_always_retry, result_backend_max_retries and its two sleeps have no
+// counterpart: storing a result goes on until the caller's context ends.
 type ResultOptions struct {
 	// URL is Celery's result_backend: redis://, rediss://, redis+socket://, socket:// or unix://; empty: redis://localhost:6379/0.
 	// Several sentinel:// ones with ";" in between name Sentinels, port 6379 by default as in Celery, and need MasterName. User,
@@ -59,6 +62,8 @@ type ResultOptions struct {
 	Host               string
 	Port, DB           int
 	Username, Password string
+	// CredentialProvider is redis_backend_credential_provider, a class of Python: refused unless it is empty.
+	CredentialProvider string
 	// ClientName (redis_client_name) is shown by CLIENT LIST.
 	ClientName string
 	// MaxConnections (redis_max_connections) bounds the connection pool; 10 per CPU when 0.

@@ -105,8 +105,8 @@ func TestOptionFaults(t *testing.T) {
 	if _, err := OpenResults(ResultOptions{URL: "sentinel://h"}); err == nil || !strings.Contains(err.Error(), "master_name") {
 		t.Errorf("sentinel:// without master_name: %v", err)
 	}
-	_, err = OpenResults(ResultOptions{MaxConnections: -1, UseTLS: &TLSOptions{CertReqs: "maybe"}})
-	for _, name := range []string{"redis_max_connections", "redis_backend_use_ssl"} {
+	_, err = OpenResults(ResultOptions{MaxConnections: -1, UseTLS: &TLSOptions{CertReqs: "maybe"}, CredentialProvider: "x.Y"})
+	for _, name := range []string{"redis_max_connections", "redis_backend_use_ssl", "redis_backend_credential_provider"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not named in: %v", name, err)
 		}
