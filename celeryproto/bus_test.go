@@ -463,3 +463,36 @@ func FuzzDecodeBus(f *testing.F) {
 
 // equateEmptyMembers: absent and {} are the same.
 var equateEmptyMembers = cmp.FilterValues(func(a, b Members) bool { return len(a) == 0 && len(b) == 0 }, cmp.Ignore())
+
+// Remote control follows task_serializer, events follow event_serializer; both sides apply accept_content.
+func TestBusSerializers(t *testing.T) {
+	t.Parallel()
+	message := &ControlMessage{
+		Method: "revoke", Arguments: Members{{Key: "task_id", Value: Raw(`["a", "\u00fc"]`)}}, Destination: []string{"w1@h"},
+		Ticket: "t", ReplyTo: &ReplyAddress{Exchange: "e", RoutingKey: "k"}, Clock: 3,
+	}
+	reply := NewControlReply("w1@h", ReplyOK(Raw(`[1, null, 1.5]`)))
+	reply.Ticket = "t"
+	event := Event{Type: EventTaskStarted, Hostname: "w1@h", PID: 1, Timestamp: 1.5, Fields: TaskStartedFields("a")}
+	for _, serializer := range []string{"", "json", "msgpack", "yaml", "pickle"} {
+		o, lim := BusOptions{Serializer: serializer}, Limits{}
+		if serializer != "" {
+			lim.Accept = must(ParseAccept([]string{serializer}))(t)
+		}
+		e := must(message.Envelope("x", o))(t)
+		if d := cmp.Diff(message, must(DecodeControl(e, lim))(t)); d != "" {
+			t.Errorf("%s: %s", serializer, d)
+		}
+		var disallowed *DisallowedError
+		if _, err := DecodeControl(e, Limits{}); errors.As(err, &disallowed) != (serializer != "" && serializer != "json") {
+			t.Errorf("%s, where json is accepted: %v", serializer, err)
+		}
+		if d := cmp.Diff(reply, must(DecodeControlReply(must(reply.Envelope(ReplyAddress{}, o))(t), lim))(t)); d != "" {
+			t.Errorf("%s: %s", serializer, d)
+		}
+		batch := must(EventBatch("x", "task", []Event{event, event}, o))(t)
+		if d := cmp.Diff([]Event{event, event}, must(DecodeEvents(batch, lim))(t)); d != "" {
+			t.Errorf("%s: %s", serializer, d)
+		}
+	}
+}
