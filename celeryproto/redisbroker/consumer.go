@@ -142,7 +142,8 @@ func (c *Consumer) AddQueue(queue string) bool {
 	return true
 }
 
-// CancelQueue makes the consumer take nothing more from a queue; what it holds is not affected. False: it took nothing from it.
+// CancelQueue makes the consumer take nothing more from a queue, but what a take that is under way brings; what it holds is not
+// affected. False: it took nothing from it.
 func (c *Consumer) CancelQueue(queue string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
