@@ -27,6 +27,10 @@ type Broker struct {
 	// connects counts the connections of client made so far. A new one may mean a new, empty Redis.
 	connects atomic.Int64
 
+	lockMu     sync.Mutex
+	lockHolder string    // of the restore lock, when it was looked at last
+	lockSince  time.Time // when it was first seen with it
+
 	boundMu sync.Mutex
 	bound   map[string]int64 // queue → connects when its binding was written
 }

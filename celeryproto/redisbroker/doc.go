@@ -26,6 +26,8 @@
 //     visibility timeout, nothing is done twice.
 //   - A consumer holds at most Prefetch deliveries, beside up to MaxDelayed that only wait for Requeue's delay.
 //   - A delivery requeued with a rest is left to others: until the rest is over the consumer takes nothing from that queue.
+//   - A process that died while it restored stops nobody: its lock is short, and the lock of a dead Python process, five minutes
+//     long, is passed over after a quarter of one.
 //   - Queues are served in kombu's order: strict priority steps, within a step by queue_order_strategy.
 //   - What is no envelope is delivered once, with DecodeErr; it is held in a set of our own, because in kombu's set it would stop
 //     the restore of Python workers. Missing delivery tags and delivery infos are generated.

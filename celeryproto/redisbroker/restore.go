@@ -22,7 +22,8 @@ const (
 )
 
 // RestoreOverdue gives the deliveries of workers that died back to their queues, once: those whose score is older than the
-// visibility timeout. It holds kombu's lock (unacked_mutex) meanwhile and does nothing when somebody else has it. keep may
+// visibility timeout. It holds kombu's lock (unacked_mutex) meanwhile and does nothing when somebody else has it, unless that seems
+// to have died with it. keep may
 // exclude tags; nil keeps none. A Consumer calls this by itself.
 //
 // Newest first, to the head of the queue of the message's priority, marked as redelivered, in one atomic step that does
@@ -30,21 +31,65 @@ const (
 // queues bound to it; where there is none, the deadletter_queue option or nothing happens: Python would drop the message.
 func (b *Broker) RestoreOverdue(ctx context.Context, keep func(tag string) bool) error {
 	token := uuid.NewString()
-	args := redis.SetArgs{Mode: "NX", TTL: b.opts.UnackedMutexExpire}
+	args := redis.SetArgs{Mode: "NX", TTL: b.restoreLockTTL()}
 	err := b.client.SetArgs(ctx, b.keys.mutex, token, args).Err()
 	if errors.Is(err, redis.Nil) {
-		return nil // somebody else is restoring
+		var abandoned bool
+		if abandoned, err = b.lockAbandoned(ctx); err == nil && !abandoned {
+			return nil // somebody else is restoring
+		}
 	}
 	if err != nil {
 		return opError("restore: lock", err)
 	}
+	pages := func(ctx context.Context) error { // between pages the lock is prolonged, if it is ours
+		ttl := b.restoreLockTTL().Milliseconds()
+		return extendScript.Run(ctx, b.client, []string{b.keys.mutex}, token, ttl).Err()
+	}
 	err = errors.Join(
-		b.restoreFrom(ctx, b.keys.unacked, b.keys.index, false, keep),
-		b.restoreFrom(ctx, b.keys.held(), b.keys.heldIndex(), true, keep),
+		b.restoreFrom(ctx, b.keys.unacked, b.keys.index, false, keep, pages),
+		b.restoreFrom(ctx, b.keys.held(), b.keys.heldIndex(), true, keep, pages),
 	)
 	unlockCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.opts.SocketTimeout)
 	defer cancel()
 	return errors.Join(err, opError("restore: unlock", unlockScript.Run(unlockCtx, b.client, []string{b.keys.mutex}, token).Err()))
+}
+
+const (
+	// restoreLockTTL is how long kombu's lock outlives a Go process that died with it, at most: a page takes milliseconds, and
+	// the lock is prolonged for each. kombu's is five minutes, in which nothing is restored at all.
+	restoreLockTTL = 10 * time.Second
+	// lockPatience is how long somebody else's lock is respected. A restore of kombu takes a round trip or four for each delivery;
+	// whoever holds the lock longer has most likely died with it. Restoring beside a living one is safe, since each delivery
+	// moves in one step that looks whether it is still there; only the order in the queue may suffer.
+	lockPatience = 15 * time.Second
+)
+
+func (b *Broker) restoreLockTTL() time.Duration {
+	return min(restoreLockTTL, b.opts.UnackedMutexExpire)
+}
+
+// lockAbandoned tells whether the lock has had the same holder since long ago.
+func (b *Broker) lockAbandoned(ctx context.Context) (bool, error) {
+	holder, err := b.client.Get(ctx, b.keys.mutex).Result()
+	if errors.Is(err, redis.Nil) {
+		return false, nil // released meanwhile: the next look gets it
+	}
+	if err != nil {
+		return false, err
+	}
+	b.lockMu.Lock()
+	defer b.lockMu.Unlock()
+	now := time.Now()
+	if b.lockHolder != holder {
+		b.lockHolder, b.lockSince = holder, now
+		return false, nil
+	}
+	if now.Sub(b.lockSince) < lockPatience {
+		return false, nil
+	}
+	b.logger.Warn("redisbroker: the restore lock seems to be that of a dead process, restoring all the same", "held", now.Sub(b.lockSince))
+	return true, nil
 }
 
 // runRestore looks for overdue deliveries at once and then as often as kombu.
@@ -88,7 +133,9 @@ type overdue struct {
 }
 
 // restoreFrom works through one pair of keys, newest first.
-func (b *Broker) restoreFrom(ctx context.Context, hash, index string, held bool, keep func(string) bool) error {
+func (b *Broker) restoreFrom(
+	ctx context.Context, hash, index string, held bool, keep func(string) bool, nextPage func(context.Context) error,
+) error {
 	now, err := b.client.Time(ctx).Result()
 	if err != nil {
 		return opError("restore", err)
@@ -115,6 +162,9 @@ func (b *Broker) restoreFrom(ctx context.Context, hash, index string, held bool,
 		done += len(listed)
 		if len(listed) < page {
 			return nil
+		}
+		if err := nextPage(ctx); err != nil {
+			return opError("restore: lock", err)
 		}
 	}
 	return nil

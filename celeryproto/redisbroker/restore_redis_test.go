@@ -152,6 +152,46 @@ func TestRestoreHonoursMutex(t *testing.T) {
 	}
 }
 
+// A process that was killed while it held the lock stops nobody for as long as kombu's lock lasts.
+func TestRestoreInSpiteOfDeadLock(t *testing.T) {
+	t.Parallel()
+	b, c, prefix := shared(t, redisbroker.Options{})
+	mustHold(t, c, prefix, "unacked", 2*time.Hour, [2]string{"t", `[{"headers": {}}, "", "q"]`})
+	lock := func(token string) {
+		t.Helper()
+		if err := c.Set(t.Context(), prefix+"unacked_mutex", token, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restored := func() bool {
+		t.Helper()
+		if err := b.RestoreOverdue(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		return len(unackedOf(t, c, prefix)) == 0
+	}
+	lock("one")
+	if restored() {
+		t.Error("at the first sight of the lock")
+	}
+	b.AgeRestoreLock(10 * time.Second)
+	if restored() {
+		t.Error("before the patience is over")
+	}
+	lock("another")
+	b.AgeRestoreLock(10 * time.Second)
+	if restored() {
+		t.Error("with a new holder")
+	}
+	b.AgeRestoreLock(20 * time.Second)
+	if !restored() {
+		t.Error("not with the same holder since long ago")
+	}
+	if c.Get(t.Context(), prefix+"unacked_mutex").Val() != "another" {
+		t.Error("the lock of somebody else was removed")
+	}
+}
+
 func TestRestoreLimitTakesNewest(t *testing.T) {
 	t.Parallel()
 	b, c, prefix := shared(t, redisbroker.Options{TransportOptions: redisbroker.TransportOptions{UnackedRestoreLimit: 2}})

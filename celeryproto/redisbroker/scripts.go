@@ -16,6 +16,8 @@ var (
 	publishSource string
 	//go:embed scripts/unlock.lua
 	unlockSource string
+	//go:embed scripts/extend.lua
+	extendSource string
 	//go:embed scripts/store.lua
 	storeSource string
 	//go:embed scripts/bind.lua
@@ -35,6 +37,7 @@ var (
 	settleScript  = redis.NewScript(settleSource)
 	publishScript = redis.NewScript(publishSource)
 	unlockScript  = redis.NewScript(unlockSource)
+	extendScript  = redis.NewScript(extendSource)
 	storeScript   = redis.NewScript(storeSource)
 	bindScript    = redis.NewScript(bindSource)
 	sweepScript   = redis.NewScript(sweepSource)

@@ -1,0 +1,211 @@
+//go:build integration
+
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dfws/dfws/integration/harness"
+	"github.com/dfws/dfws/worker"
+)
+
+const (
+	// kills is how many workers die while tasks flow, and pythonKills how many of them are Python's, which take seconds to start.
+	kills, pythonKills = 200, 24
+	goWorkers          = 3
+	pythonWorkers      = 2
+	killQueue          = "mixed"
+)
+
+// TestKills kills Go and Python workers with SIGKILL, two hundred times and at any moment, while tasks flow through one queue that
+// all of them consume. In the end each task has a result and has run, once or more often, in one language or the other; nothing is left
+// anywhere. The only tasks that may be missing are those that a Python worker had popped and not yet recorded when it died,
+// which kombu loses by design: a tap names each of them.
+func TestKills(t *testing.T) {
+	ctx := deadline(t)
+	site, settings := crashSite(t, ctx)
+	tap := must1(lab(t).NewTap(site.Redis.Addr))(t)
+	client := newClient(t, settings)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+
+	goTeam := newTeam(t, goWorkers, func(n, life int) (*harness.Process, error) {
+		options := matrixWorker(site, settings, "-queues", killQueue, "-app", fmt.Sprintf("matrix%d", n))
+		options.Name, options.App = fmt.Sprintf("go%d.%d", n, life), fmt.Sprintf("matrix%d", n)
+		return site.GoWorker(ctx, options)
+	})
+	pythonTeam := newTeam(t, pythonWorkers, func(n, life int) (*harness.Process, error) {
+		return site.Celery(ctx, harness.CeleryOptions{
+			Name: fmt.Sprintf("python%d.%d", n, life), Queues: []string{killQueue}, Env: []string{"DFWS_TEST_REDIS_URL=redis://" + tap.Addr},
+		})
+	})
+
+	var sent []string
+	var flowing atomic.Bool
+	flowing.Store(true)
+	var producer sync.WaitGroup
+	producer.Go(func() { sent = produce(t, ctx, client, &flowing) })
+	pythons := pythonKills
+	for left := kills; left > 0 && ctx.Err() == nil && !t.Failed(); left-- {
+		team := goTeam
+		if random.IntN(left) < pythons {
+			team, pythons = pythonTeam, pythons-1
+		}
+		team.kill(random)
+		pause(ctx, time.Duration(random.IntN(60))*time.Millisecond)
+	}
+	flowing.Store(false)
+	producer.Wait()
+	goTeam.wait()
+	pythonTeam.wait()
+	t.Logf("%d tasks, %d kills in Go, %d in Python", len(sent), goTeam.killed, pythonTeam.killed)
+
+	missing := account(t, ctx, site, sent)
+	unrecorded := must1(tap.Unrecorded())(t)
+	for _, id := range missing {
+		if !slices.Contains(unrecorded, id) {
+			t.Errorf("task %s is lost", id)
+		}
+	}
+	t.Logf("%d lost by Python between taking and recording", len(missing))
+	nothingLeft(t, ctx, site, killQueue)
+}
+
+// pause waits; that is what makes the moment of a kill random.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// produce sends tasks, each with its own mark, as fast as the workers that are alive can keep up with.
+func produce(t *testing.T, ctx context.Context, client *worker.Client, flowing *atomic.Bool) (sent []string) {
+	const batch, every = 10, 100 * time.Millisecond
+	for flowing.Load() && ctx.Err() == nil {
+		for range batch {
+			mark := fmt.Sprint("kill ", len(sent))
+			p, err := client.Send(ctx, worker.TaskMessage{Name: "matrix.sleep", Queue: killQueue, Args: []any{mark, 0.02}})
+			if err != nil {
+				t.Errorf("send: %v", err)
+				return sent
+			}
+			sent = append(sent, p.ID)
+		}
+		pause(ctx, every)
+	}
+	return sent
+}
+
+// account waits until no further task gets a result and returns those that have none.
+func account(t *testing.T, ctx context.Context, site *harness.Site, sent []string) (missing []string) {
+	t.Helper()
+	results, broker := site.Database(harness.ResultDB), site.Database(harness.BrokerDB)
+	defer results.Close()
+	defer broker.Close()
+	err := harness.WaitFor(ctx, "the end of all tasks", func(ctx context.Context) error {
+		queued, err := broker.LLen(ctx, killQueue).Result()
+		held, err2 := broker.HLen(ctx, "unacked").Result()
+		if err := errors.Join(err, err2); err != nil {
+			return err
+		}
+		if queued+held > 0 {
+			return fmt.Errorf("%d in the queue, %d held", queued, held)
+		}
+		return nil
+	})
+	must(t, err)
+	for _, id := range sent {
+		n, err := results.Exists(ctx, "celery-task-meta-"+id).Result()
+		must(t, err)
+		if n == 0 {
+			missing = append(missing, id)
+		}
+	}
+	return missing
+}
+
+// team are workers of one language; each is started again when it was killed.
+type team struct {
+	t     *testing.T
+	start func(n, life int) (*harness.Process, error)
+
+	mu      sync.Mutex
+	members []*harness.Process // nil while it starts
+	lives   []int
+	killed  int
+
+	starting sync.WaitGroup
+}
+
+func newTeam(t *testing.T, size int, start func(n, life int) (*harness.Process, error)) *team {
+	t.Helper()
+	m := &team{t: t, start: start, members: make([]*harness.Process, size), lives: make([]int, size)}
+	for n := range size {
+		m.raise(n)
+	}
+	m.wait()
+	return m
+}
+
+func (m *team) raise(n int) {
+	m.starting.Go(func() {
+		m.mu.Lock()
+		m.lives[n]++
+		life := m.lives[n]
+		m.mu.Unlock()
+		p, err := m.start(n, life)
+		if err != nil {
+			m.t.Errorf("worker %d: %v", n, err)
+			return
+		}
+		m.mu.Lock()
+		m.members[n] = p
+		m.mu.Unlock()
+	})
+}
+
+// kill kills a member that runs, waiting for one if all are starting, and starts it again.
+func (m *team) kill(random *rand.Rand) {
+	m.t.Helper()
+	var victim int
+	err := harness.WaitFor(m.t.Context(), "a living worker", func(context.Context) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		var living []int
+		for n, p := range m.members {
+			if p != nil {
+				living = append(living, n)
+			}
+		}
+		if len(living) == 0 {
+			return errors.New("all are starting")
+		}
+		victim = living[random.IntN(len(living))]
+		return nil
+	})
+	if err != nil {
+		m.t.Error(err)
+		return
+	}
+	m.mu.Lock()
+	p := m.members[victim]
+	m.members[victim] = nil
+	m.killed++
+	m.mu.Unlock()
+	p.Kill()
+	m.raise(victim)
+}
+
+func (m *team) wait() { m.starting.Wait() }
