@@ -121,6 +121,10 @@ func (p *Properties) fields() (*fieldSet, error) {
 		f.text(keyCorrelationID, p.CorrelationID)
 		f.text(keyReplyTo, p.ReplyTo)
 	}
+	// Options that leak stand here (celery 5.7, app/amqp.py, send_task_message).
+	if err := f.extra(keyProperties, p.Extra, propertyKeys); err != nil {
+		return nil, err
+	}
 	f.int(keyDeliveryMode, cmp.Or(p.DeliveryMode, DeliveryPersistent))
 	if p.Expiration != "" {
 		f.text(keyExpiration, p.Expiration)
@@ -135,5 +139,5 @@ func (p *Properties) fields() (*fieldSet, error) {
 	f.int(keyPriority, p.Priority)
 	f.text(keyBodyEncoding, cmp.Or(p.BodyEncoding, BodyBase64))
 	f.text(keyDeliveryTag, p.DeliveryTag)
-	return f, f.extra(keyProperties, p.Extra, propertyKeys)
+	return f, nil
 }
