@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,6 +140,77 @@ func TestChordPartsOfBoth(t *testing.T) {
 				t.Errorf("Python has sent %d bodies", n)
 			}
 		})
+	}
+}
+
+// Parts, headers, groups and results in every serializer of Celery's, and compressed: each reads what the other has stored.
+func TestChordSerializers(t *testing.T) {
+	t.Parallel()
+	for _, codec := range []celeryproto.ResultCodec{
+		{Serializer: celeryproto.SerializerMsgpack}, {Serializer: celeryproto.SerializerPickle},
+		{Serializer: celeryproto.SerializerYAML}, {Compression: "gzip"}, {Serializer: celeryproto.SerializerPickle, Compression: "bzip2"},
+	} {
+		name := codec.Serializer + codec.Compression
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			settings := map[string]any{}
+			if codec.Serializer != "" {
+				var err error
+				if codec.Accept, err = celeryproto.ParseAccept([]string{"json", codec.Serializer}); err != nil {
+					t.Fatal(err)
+				}
+				settings["result_serializer"] = codec.Serializer
+				settings["result_accept_content"] = []string{"json", codec.Serializer}
+			}
+			if codec.Compression != "" {
+				settings["result_compression"] = codec.Compression
+			}
+			m := newMix(t, settings, redisbroker.ResultOptions{Codec: codec})
+			spec := map[string]any{"header": []any{[]any{"go", 1}, []any{"py", 2}}, "body_queue": "body"}
+
+			c, ours := m.start(spec)
+			m.partOf(ours, "SUCCESS", celeryproto.Raw(`{"k": [1, null]}`))
+			m.pythonPart(c, ours.Embed.Chord, 1, "SUCCESS", 20)
+			if body := m.take("body"); body.Args.String() != `[[{"k": [1, null]}, 20]]` {
+				t.Errorf("Python has read %s", body.Args)
+			}
+			c, ours = m.start(spec)
+			m.pythonPart(c, ours.Embed.Chord, 1, "FAILURE", "boom")
+			chord := m.partOf(ours, "SUCCESS", celeryproto.Raw("10"))
+			if _, err := canvas.OnChordReady(nil, ours, ours.Embed.Chord, chord); err == nil ||
+				!strings.HasSuffix(err.Error(), "raised ValueError('boom')") {
+				t.Errorf("we have read %s: %v", valuesOf(chord), err)
+			}
+
+			tree := &celeryproto.ResultTree{ID: "ours", IsGroup: true, Children: []celeryproto.ResultTree{{ID: "a"}}}
+			if err := m.r.SaveGroup(t.Context(), tree); err != nil {
+				t.Fatal(err)
+			}
+			var answer struct{ Tree, Value json.RawMessage }
+			m.peer.ask(t, map[string]any{"op": "group", "id": "ours"}, &answer)
+			if got := string(answer.Tree); got != tree.Raw().String() {
+				t.Errorf("Python reads the group %s", got)
+			}
+			m.peer.ask(t, map[string]any{"op": "save", "id": "theirs", "members": []string{"x"}}, nil)
+			if got, err := m.r.Group(t.Context(), "theirs"); err != nil || got.Children[0].ID != "x" {
+				t.Errorf("we read the group %+v, %v", got, err)
+			}
+			if err := m.r.Store(t.Context(), meta("task", "SUCCESS", `["stored"]`)); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := m.r.Wait(t.Context(), "task"); err != nil || got.Result.String() != `["stored"]` {
+				t.Errorf("%+v, %v", got, err)
+			}
+			m.peer.ask(t, map[string]any{"op": "get", "id": "task"}, &answer)
+			if string(answer.Value) != `["stored"]` {
+				t.Errorf("Python reads the result %s", answer.Value)
+			}
+		})
+	}
+	for _, codec := range []celeryproto.ResultCodec{{Serializer: "xml"}, {Compression: "rot13"}, {Serializer: celeryproto.SerializerPickle}} {
+		if _, err := redisbroker.OpenResults(redisbroker.ResultOptions{Codec: codec}); err == nil {
+			t.Errorf("%+v: opened", codec)
+		}
 	}
 }
 

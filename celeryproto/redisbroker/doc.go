@@ -24,6 +24,8 @@
 //     does not remove the record of the next holder (in Python it does). The caller gets ErrLost, and it is counted.
 //   - The reply of a take or settle that gets lost with its connection is asked for again; nothing is stranded until the
 //     visibility timeout, nothing is done twice.
+//   - Chords: a part that is returned twice counts once; one worker gets a complete chord, Celery's or ours, and another one
+//     if that dies. All of it is repeated until Redis answers, without counting twice.
 //   - A consumer holds at most Prefetch deliveries, beside up to MaxDelayed that only wait for Requeue's delay.
 //   - A delivery requeued with a rest is left to others: until the rest is over the consumer takes nothing from that queue.
 //   - A process that died while it restored stops nobody: its lock is short, and the lock of a dead Python process, five minutes
@@ -83,6 +85,8 @@
 //	<oid>.reply.celery.pidbox        list     replies for a ReplyQueue; 10 minutes after the last of ours
 //	/<db>.<exchange>[/<routing key>] channel  fanout exchanges: celery.pidbox, celeryev
 //	celery-task-meta-<id>            string   result, and the channel it is published on
+//	celery-taskset-meta-<group>      string   saved group, or the header of a chord that has groups among its results
+//	  the same with .s .t .j .d .c   various  chord: size, its correction, parts, parts counted, who sends the body or "done"
 //	dfws:dead:<queue>                list     dead letters, newest first: {"reason","queue","at","envelope"}; kept for ever
 //	dfws:held, dfws:held_index       hash, zset  as unacked, for what is no envelope
 //	dfws:take:<consumer>             string   the last take; visibility timeout

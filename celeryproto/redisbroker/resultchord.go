@@ -119,11 +119,7 @@ func (r *Results) encodePart(p *celeryproto.ChordPart) ([]byte, error) {
 	if len(p.Result) == 0 {
 		raw = append(raw, "null"...)
 	}
-	raw = append(append(raw, p.Result...), ']')
-	if err := celeryproto.CheckJSON(raw, celeryproto.JSONLimits{}); err != nil {
-		return nil, err
-	}
-	return r.encodeValue(raw)
+	return r.encodeValue(append(append(raw, p.Result...), ']'))
 }
 
 // decodePart reads an element of .j.

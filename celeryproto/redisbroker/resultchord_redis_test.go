@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -470,11 +471,14 @@ func TestAddToChord(t *testing.T) {
 	}
 }
 
-// Many return parts at once: exactly one gets the chord. Redis is restarted in between.
+// Many return parts at once, over connections that break: exactly one gets the chord, also when the reply that says so is lost.
 func TestChordRace(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
-	a, b := mustResults(t, s, redisbroker.ResultOptions{}), mustResults(t, s, redisbroker.ResultOptions{})
+	c := s.Client(t)
+	var broken atomic.Int64
+	opts := redisbroker.ResultOptions{Observer: redisbroker.Observer{Disconnected: func(string, error) { broken.Add(1) }}}
+	a, b := mustResults(t, s, opts), mustResults(t, s, opts)
 	const size = 200
 	mustStart(t, a, celeryproto.ChordStart{GroupID: "g", Size: size})
 	claims := make(chan *celeryproto.Chord, 2*size)
@@ -494,7 +498,24 @@ func TestChordRace(t *testing.T) {
 			}
 		})
 	}
-	s.Restart()
+	over := make(chan struct{})
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			if err := c.ClientKillByFilter(context.WithoutCancel(t.Context()), "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	eventually(t, "connections were broken", func() bool { return broken.Load() > 20 })
+	close(over)
+	killer.Wait()
 	wg.Wait()
 	close(claims)
 	n := 0

@@ -31,6 +31,15 @@ func (r *Results) encodeValue(v celeryproto.Raw) ([]byte, error) {
 // decodeValue is the reverse of encodeValue, for what any worker may have stored.
 func (r *Results) decodeValue(b []byte) (celeryproto.Raw, error) { return r.opts.Codec.DecodeValue(b) }
 
+// checkCodec tells whether what a codec writes it can read.
+func checkCodec(c celeryproto.ResultCodec) error {
+	b, err := c.AppendValue(nil, celeryproto.Raw("null"))
+	if err == nil {
+		_, err = c.DecodeValue(b)
+	}
+	return err
+}
+
 // decodeMeta reads a task's result.
 func (r *Results) decodeMeta(b []byte) (*celeryproto.ResultMeta, error) {
 	return r.opts.Codec.Decode(b)
@@ -100,11 +109,7 @@ func (r *Results) SaveGroup(ctx context.Context, tree *celeryproto.ResultTree) e
 
 func (r *Results) encodeTree(tree *celeryproto.ResultTree) ([]byte, error) {
 	members := celeryproto.Members{{Key: groupMember, Value: tree.Raw()}}
-	raw := celeryproto.Raw(members.Append(nil))
-	if err := celeryproto.CheckJSON(raw, celeryproto.JSONLimits{}); err != nil {
-		return nil, err // nested too deeply for a reader
-	}
-	return r.encodeValue(raw)
+	return r.encodeValue(members.Append(nil)) // refuses what is nested too deeply for a reader
 }
 
 // Group reads what a saved group consists of: ErrNoResult when it was not saved.

@@ -36,9 +36,12 @@ func (r *Results) joinChord(ctx context.Context, chord *celeryproto.Chord, tree 
 	return nil
 }
 
+// taskResults are results by the ID of their task.
+type taskResults map[string]*celeryproto.ResultMeta
+
 // await returns the final results of tasks, from one round trip where they are there already. Those that do not come within
 // the join timeout are missing.
-func (r *Results) await(ctx context.Context, taskIDs []string) (map[string]*celeryproto.ResultMeta, error) {
+func (r *Results) await(ctx context.Context, taskIDs []string) (taskResults, error) {
 	metas, missing, err := r.readyOf(ctx, taskIDs)
 	if err != nil || len(missing) == 0 {
 		return metas, err
@@ -62,8 +65,8 @@ func (r *Results) await(ctx context.Context, taskIDs []string) (map[string]*cele
 }
 
 // readyOf reads the final results of tasks, and tells which are missing.
-func (r *Results) readyOf(ctx context.Context, taskIDs []string) (metas map[string]*celeryproto.ResultMeta, missing []string, err error) {
-	metas = make(map[string]*celeryproto.ResultMeta, len(taskIDs))
+func (r *Results) readyOf(ctx context.Context, taskIDs []string) (metas taskResults, missing []string, err error) {
+	metas = make(taskResults, len(taskIDs))
 	if len(taskIDs) == 0 {
 		return metas, nil, nil
 	}
@@ -97,7 +100,7 @@ func (r *Results) readyOf(ctx context.Context, taskIDs []string) (metas map[stri
 }
 
 // failedOf is the first failure among the tasks of a result, nil for none; complete tells whether all have one.
-func failedOf(tree *celeryproto.ResultTree, metas map[string]*celeryproto.ResultMeta) (failed *celeryproto.ResultMeta, complete bool) {
+func failedOf(tree *celeryproto.ResultTree, metas taskResults) (failed *celeryproto.ResultMeta, complete bool) {
 	complete = true
 	for _, id := range tree.TaskIDs(nil) {
 		switch meta := metas[id]; {
@@ -111,7 +114,7 @@ func failedOf(tree *celeryproto.ResultTree, metas map[string]*celeryproto.Result
 }
 
 // joined appends the value of a result, an array for a group.
-func joined(dst []byte, tree *celeryproto.ResultTree, metas map[string]*celeryproto.ResultMeta) celeryproto.Raw {
+func joined(dst []byte, tree *celeryproto.ResultTree, metas taskResults) celeryproto.Raw {
 	if !tree.IsGroup {
 		if value := metas[tree.ID].Result; len(value) > 0 {
 			return append(dst, value...)

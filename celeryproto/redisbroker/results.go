@@ -139,6 +139,9 @@ func OpenResults(opts ResultOptions) (*Results, error) {
 	if opts.ChordJoinTimeout < 0 || opts.ChordPublishTimeout < 0 {
 		return nil, errors.New("redisbroker: result backend: negative timeout")
 	}
+	if err := checkCodec(opts.Codec); err != nil {
+		return nil, fmt.Errorf("redisbroker: result backend: %w", err)
+	}
 	servers, dial, err := opts.connect()
 	if err != nil {
 		return nil, fmt.Errorf("result backend: %w", err)
