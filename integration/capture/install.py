@@ -22,6 +22,7 @@ FOLDERS = {
     "celeryproto/testdata/bus": "celery",
     "celeryproto/testdata/match": "matching",
     "celeryproto/testdata/serialized": "serialized",
+    "celeryproto/canvas/testdata": "celery",
     "celeryproto/redisbroker/testdata": "celery",
     "channelslayer/testdata": "channels",
     "compat/testdata": "df_websockets",

@@ -51,7 +51,7 @@ flush
 
 echo "== Celery"
 flush
-"$python" "$here/install.py" --cases "$root/celeryproto/testdata/celery" "$root/celeryproto/testdata/bus" "$root/celeryproto/redisbroker/testdata" >"$scratch/cases"
+"$python" "$here/install.py" --cases "$root/celeryproto/testdata/celery" "$root/celeryproto/testdata/bus" "$root/celeryproto/canvas/testdata" "$root/celeryproto/redisbroker/testdata" >"$scratch/cases"
 (cd "$scratch" && C_FORCE_ROOT=1 "$main_env/bin/python" "$here/celery_messages/capture.py" --port "$redis_port" --out "$out/celery" --cases "$scratch/cases")
 
 echo "== patterns of node names"

@@ -26,6 +26,7 @@ import kombu.pools  # noqa: E402
 
 import cases_canvas  # noqa: E402, F401
 import cases_chords  # noqa: E402, F401
+import cases_compositions  # noqa: E402, F401
 import cases_messages  # noqa: E402, F401
 import cases_reliability  # noqa: E402, F401
 import cases_remote  # noqa: E402, F401

@@ -34,7 +34,9 @@ def half_done(name, words, conf=None):
             w.stop()
 
 
-half_done("chord_counters_half_done", "chord([add.s(1, 1), slow.s(3)])(xsum.s()) after the first header task finished: keys .j .s .d and TTLs")
+half_done(
+    "chord_counters_half_done", "chord([add.s(1, 1), slow.s(3)])(xsum.s()) after the first header task finished: keys .j .s .d and TTLs"
+)
 half_done(
     "chord_unordered",
     "result_backend_transport_options={'result_chord_ordered': False}: the .j key is a list",
