@@ -42,7 +42,8 @@ func (r *runner) apply(s *Signature, args arguments, kwargs, options *dict) *res
 	return r.send(s.Task(), callArgs, callKwargs, callOptions)
 }
 
-// processOptions are arguments of apply_async that mean objects of the process.
+// processOption tells whether an argument of apply_async means an object of the
+// process.
 func processOption(key string) bool {
 	switch key {
 	case "producer", "publisher", "connection", "router", "result_cls", "app", "event_dispatcher":

@@ -210,7 +210,7 @@ func leadsWithTask(body *Signature) bool {
 	return len(tasks.items) > 0 && tasks.signature(0).kind != KindGroup
 }
 
-// chainRunOptions are those of a chain that are meant for it as a whole
+// chainRunOption tells whether an option of a chain is meant for it as a whole
 // (celery 5.7, canvas.py, _CHAIN_RUN_OPTIONS).
 func chainRunOption(key string) bool {
 	switch key {

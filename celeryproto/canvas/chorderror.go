@@ -162,16 +162,6 @@ func (f *Failure) failGroup(env *Env, group *Signature, exc celeryproto.Raw, new
 	return nil
 }
 
-// add appends what is not there yet.
-func (l *list) add(v value) {
-	for _, item := range l.items {
-		if equal(item, v) {
-			return
-		}
-	}
-	l.items = append(l.items, v)
-}
-
 // resultErrbacks is _result_errbacks: the ID of what has the value of a task, and
 // all errbacks on the way to it.
 func resultErrbacks(s *Signature) (id string, errbacks *list) {

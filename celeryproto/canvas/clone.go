@@ -6,8 +6,8 @@ import (
 	"github.com/dfws/dfws/celeryproto"
 )
 
-// immutableOptions are those that a signature keeps whatever it is called with
-// (celery 5.7, canvas.py, Signature._IMMUTABLE_OPTIONS).
+// immutableOption tells whether a signature keeps an option whatever it is called
+// with (celery 5.7, canvas.py, Signature._IMMUTABLE_OPTIONS).
 func immutableOption(key string) bool { return key == optGroupID || key == optStampedHeaders }
 
 // merge is Signature._merge: what a call of s with further arguments and options

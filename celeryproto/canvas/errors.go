@@ -13,9 +13,9 @@ var (
 	// ErrTooLarge says that what follows the messages of a plan, taken
 	// together, is larger than Limits.MaxBytes.
 	ErrTooLarge = errors.New("canvas: composition makes too large messages")
-	// ErrGroupLink is Celery's TypeError for a callback on a group that is
-	// applied: it belongs to a chord, or to the tasks of the group.
-	ErrGroupLink = errors.New("canvas: cannot add link to group: use a chord")
+	// ErrGroupLink is Celery's TypeError for a callback or errback on a group
+	// that is applied: it belongs to a chord, or to the tasks of the group.
+	ErrGroupLink = errors.New("canvas: cannot add link to group: use a chord, or the tasks of the group")
 	// ErrEmptyChain says that a chain without tasks has no result to wait for,
 	// and nothing to link a callback to.
 	ErrEmptyChain = errors.New("canvas: empty chain")

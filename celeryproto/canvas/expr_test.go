@@ -2,12 +2,19 @@ package canvas_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/canvas"
 )
+
+// frozen counts the IDs that Freeze has given: others than Apply gives.
+var frozen atomic.Int64
 
 // expr says how a signature is made; testdata/reference.py and build make it.
 type expr = object
@@ -98,8 +105,9 @@ func change(t testing.TB, on *canvas.Signature, e expr) *canvas.Signature {
 	case "skew":
 		return on.Skew(e["start"].(float64), e["stop"].(float64), e["step"].(float64))
 	case "freeze":
-		if _, err := on.Freeze(env(nil), canvas.FreezeOptions{}); err != nil {
-			t.Fatalf("freeze: %v", err)
+		e := &canvas.Env{ReplyTo: "reply-to", NewID: func() string { return fmt.Sprintf("go9%011d", frozen.Add(1)) }}
+		if _, err := on.Freeze(e, canvas.FreezeOptions{}); err != nil {
+			return canvas.New("t.broken", func() {}) // Python fails here too
 		}
 	case "stamp":
 		headers, _ := e["headers"].(object)
@@ -228,6 +236,12 @@ func (g generator) decorated(e expr, depth int) expr {
 	if g.stamps && g.IntN(7) == 0 {
 		e = g.stamp(e)
 	}
+	if g.options && g.IntN(20) == 0 {
+		e = expr{"op": "freeze", "on": e}
+	}
+	if g.options && e["op"] == "group" && g.IntN(10) == 0 {
+		e = expr{"op": "skew", "on": e, "start": 1.0, "stop": 2.0, "step": 0.5}
+	}
 	return e
 }
 
@@ -235,11 +249,9 @@ func (g generator) someOptions() object {
 	all := object{
 		"queue": "video", "priority": 3, "retries": 1, "time_limit": 30, "shadow": "s", "custom": object{"a": 1}, "headers": object{"h": 1},
 		"serializer": "json", "ignore_result": true, "group_index": 4, "task_id": "preset", "root_id": "rooted", "reply_to": "other",
+		"countdown": 60, "expires": 3600, "use_link": true, "parent_id": "above", "eta": "2040-01-01T00:00:00",
 	}
-	keys := []string{
-		"queue", "priority", "retries", "time_limit", "shadow", "custom", "headers", "serializer", "ignore_result", "group_index",
-		"task_id", "root_id", "reply_to",
-	}
+	keys := slices.Sorted(maps.Keys(all))
 	options := object{}
 	for range 1 + g.IntN(2) {
 		key := keys[g.IntN(len(keys))]

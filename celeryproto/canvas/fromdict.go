@@ -43,9 +43,7 @@ func fromDict(d *dict) *Signature {
 }
 
 func withErr(s *Signature, err error) *Signature {
-	if err != nil {
-		s.fail(err)
-	}
+	s.failIf(err)
 	return s
 }
 
@@ -57,15 +55,20 @@ func checkDict(d *dict) error {
 	if _, ok := textOf(d.get(keyTask)); !ok {
 		return errNoSignature
 	}
-	for key, kind := range map[string]celeryproto.Kind{
-		keyArgs: celeryproto.KindArray, keyKwargs: celeryproto.KindObject, keyOptions: celeryproto.KindObject,
-	} {
-		if r, isRaw := d.get(key).(celeryproto.Raw); isRaw && !r.IsNull() && r.Kind() != kind {
-			return errors.New("canvas: signature: " + key + ": expected " + kind.String() + ", got " + r.Kind().String())
+	for _, part := range dictParts {
+		if r, isRaw := d.get(part.key).(celeryproto.Raw); isRaw && !r.IsNull() && r.Kind() != part.kind {
+			return errors.New("canvas: signature: " + part.key + ": expected " + part.kind.String() + ", got " + r.Kind().String())
 		}
 	}
 	return nil
 }
+
+// dictParts are the members of a signature that have a kind, null or not there
+// being empty.
+var dictParts = []struct {
+	key  string
+	kind celeryproto.Kind
+}{{keyArgs, celeryproto.KindArray}, {keyKwargs, celeryproto.KindObject}, {keyOptions, celeryproto.KindObject}}
 
 // chainFromDict is _chain.from_dict: only the tasks and options survive.
 func chainFromDict(s *Signature) *Signature {
@@ -182,18 +185,19 @@ func headerTasks(s *Signature) (*list, error) {
 
 // newMap is xmap, xstarmap and chunks: always immutable.
 func newMap(kind Kind, task, it, n value, options *dict) *Signature {
-	name := map[Kind]string{KindMap: TaskMap, KindStarmap: TaskStarmap, KindChunks: TaskChunks}[kind]
 	kwargs := newDict(3)
 	kwargs.set(keyTask, orNone(task))
 	kwargs.set(keyIt, orNone(it))
 	if kind == KindChunks {
 		kwargs.set(keyN, orNone(n))
 	}
-	s := newSignature(kind, name, arguments{raw: noArgs, tuple: true}, kwargs, nil)
+	s := newSignature(kind, mapTasks[kind], arguments{raw: noArgs, tuple: true}, kwargs, nil)
 	s.initOptions(options)
 	s.d.set(keyImmutable, rawTrue)
 	return s
 }
+
+var mapTasks = map[Kind]string{KindMap: TaskMap, KindStarmap: TaskStarmap, KindChunks: TaskChunks}
 
 func orNone(v value) value {
 	if v == nil {

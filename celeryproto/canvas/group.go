@@ -1,23 +1,15 @@
 package canvas
 
-import (
-	"errors"
-
-	"github.com/dfws/dfws/celeryproto"
-)
-
-// errErrback is for an errback on a group that is applied.
-var errGroupErrback = errors.New("canvas: cannot add link to group: do that on individual tasks")
+import "github.com/dfws/dfws/celeryproto"
 
 // applyGroup is group.apply_async.
 func (r *runner) applyGroup(s *Signature, args arguments, kwargs, options *dict) *result {
 	options = options.copy(2)
 	addToParent := options.pop(optAddToParent)
-	if !isNone(options.pop(optLink)) {
-		r.fail(ErrGroupLink)
-	}
-	if !isNone(options.pop(optLinkError)) {
-		r.fail(errGroupErrback)
+	for _, option := range []string{optLink, optLinkError} {
+		if !isNone(options.pop(option)) {
+			r.fail(ErrGroupLink)
+		}
 	}
 	tasks := s.members()
 	r.fail(s.err)

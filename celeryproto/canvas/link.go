@@ -1,12 +1,5 @@
 package canvas
 
-import (
-	"bytes"
-	"math/big"
-
-	"github.com/dfws/dfws/celeryproto"
-)
-
 // Link adds a callback: it is called with the result when the task succeeds. A
 // chord's callback goes to its body; a group's, made immutable, to its first
 // task.
@@ -30,20 +23,27 @@ func (s *Signature) LinkErrorHeader(errback *Signature) *Signature {
 	return s
 }
 
-// FlattenLinks is the signature, its callbacks, theirs, and so on.
-func (s *Signature) FlattenLinks() []*Signature { return s.flattenLinks(maxNesting) }
+// FlattenLinks is the signature, its callbacks, theirs, and so on. Callbacks that
+// lead back to themselves are an error in Err.
+func (s *Signature) FlattenLinks() []*Signature {
+	all, err := s.flattenLinks(nil, maxNesting)
+	s.failIf(err)
+	return all
+}
 
-func (s *Signature) flattenLinks(depth int) []*Signature {
+func (s *Signature) flattenLinks(all []*Signature, depth int) ([]*Signature, error) {
 	if depth == 0 {
-		s.fail(ErrTooDeep)
-		return nil
+		return all, ErrTooDeep
 	}
-	all := []*Signature{s}
+	all = append(all, s)
 	callbacks := links(s.options(), optLink)
 	for i := range callbacks.items {
-		all = append(all, callbacks.signature(i).flattenLinks(depth-1)...)
+		var err error
+		if all, err = callbacks.signature(i).flattenLinks(all, depth-1); err != nil {
+			return all, err
+		}
 	}
-	return all
+	return all, nil
 }
 
 // link adds a callback, a signature or a dict.
@@ -126,130 +126,16 @@ func (s *Signature) linkList(option string) *list {
 }
 
 // appendLink is append_to_list_option.
-func (s *Signature) appendLink(option string, v value) {
-	l := s.linkList(option)
-	for _, item := range l.items {
-		if equal(item, v) {
-			return
-		}
-	}
-	l.items = append(l.items, v)
-}
+func (s *Signature) appendLink(option string, v value) { s.linkList(option).add(v) }
 
 // extendLinks is extend_list_option.
 func (s *Signature) extendLinks(option string, more value) {
 	l := s.linkList(option)
+	l.keys = nil
 	switch v := opened(more).(type) {
 	case *list:
 		l.items = append(l.items, v.items...)
 	default:
 		l.items = append(l.items, v)
 	}
-}
-
-// equal is Python's a == b.
-func equal(a, b value) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
-	a, b = comparable(a), comparable(b)
-	switch a := a.(type) {
-	case *list:
-		other, ok := b.(*list)
-		return ok && a.equal(other)
-	case *dict:
-		other, ok := b.(*dict)
-		return ok && a.equal(other)
-	case celeryproto.Raw:
-		other, ok := b.(celeryproto.Raw)
-		return ok && equalScalar(a, other)
-	}
-	return false
-}
-
-// comparable reduces a value to a list, a dict or a scalar.
-func comparable(v value) value {
-	switch v := v.(type) {
-	case *Signature:
-		return v.d
-	case arguments:
-		l, ok := opened(v.raw).(*list)
-		if !ok {
-			return v.raw
-		}
-		l.tuple = v.tuple
-		return l
-	default:
-		return opened(v)
-	}
-}
-
-func (l *list) equal(other *list) bool {
-	if l == other {
-		return true
-	}
-	if len(l.items) != len(other.items) || l.tuple != other.tuple {
-		return false
-	}
-	for i := range l.items {
-		if !equal(l.items[i], other.items[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func (d *dict) equal(other *dict) bool {
-	if d == other || d.raw != nil && bytes.Equal(d.raw, other.raw) {
-		return true
-	}
-	if d.len() != other.len() {
-		return false
-	}
-	for _, e := range d.entries {
-		if !equal(e.val, other.get(e.key)) {
-			return false
-		}
-	}
-	return true
-}
-
-// equalScalar compares texts, numbers, booleans and None. As in Python, True is 1.
-func equalScalar(a, b celeryproto.Raw) bool {
-	if a.Kind() == celeryproto.KindString || b.Kind() == celeryproto.KindString {
-		x, okX := textOf(a)
-		y, okY := textOf(b)
-		return okX && okY && x == y
-	}
-	if bytes.Equal(bytes.Trim(a, " \t\r\n"), bytes.Trim(b, " \t\r\n")) {
-		return true
-	}
-	x, okX := numberOf(a)
-	y, okY := numberOf(b)
-	return okX && okY && x.Cmp(y) == 0
-}
-
-// numberOf is a number or boolean as a rational; ok is false for others, for NaN
-// and for the infinities.
-func numberOf(r celeryproto.Raw) (n *big.Rat, ok bool) {
-	if b, err := r.Bool(); err == nil {
-		if b {
-			return big.NewRat(1, 1), true
-		}
-		return new(big.Rat), true
-	}
-	v, err := r.Number()
-	if err != nil {
-		return nil, false
-	}
-	switch v := v.(type) {
-	case int64:
-		return new(big.Rat).SetInt64(v), true
-	case *big.Int:
-		return new(big.Rat).SetInt(v), true
-	case float64:
-		n = new(big.Rat).SetFloat64(v)
-		return n, n != nil
-	}
-	return nil, false
 }

@@ -1,6 +1,7 @@
 package canvas
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,6 +53,7 @@ const (
 	optSerializer    = "serializer"
 	optCompression   = "compression"
 	optDeliveryMode  = "delivery_mode"
+	optCorrelationID = "correlation_id" // leaks, over the task's ID
 )
 
 // sendOptions are those that send_task names: what is left of the options may
@@ -88,10 +90,10 @@ func (s *Send) Queue() string {
 
 // Message is the message that Python's send_task makes of the call, without an
 // address and a delivery tag. The error names an option that Python refuses too,
-// or is a *celeryproto.DecodeError for what a worker would not take. A serializer
-// or compression that there is not is refused when the task is encoded.
+// or is a *celeryproto.DecodeError for what a worker would not take, or a
+// *celeryproto.UnsupportedError.
 func (s *Send) Message(def Defaults) (*celeryproto.Task, error) {
-	b := builder{def: def, send: s, named: map[string]celeryproto.Raw{}}
+	b := builder{def: def, send: s, named: map[string]celeryproto.Raw{}, rest: newDict(0)}
 	t, err := b.build()
 	if err != nil {
 		return nil, fmt.Errorf("canvas: message of %s: %w", s.Task, err)
@@ -104,7 +106,7 @@ type builder struct {
 	def   Defaults
 	send  *Send
 	named map[string]celeryproto.Raw // of sendOptions and publishOptions; never null
-	rest  celeryproto.Members        // all others
+	rest  *dict                      // all others
 
 	eta, expires celeryproto.Raw
 	expiration   string
@@ -146,12 +148,14 @@ func (b *builder) build() (*celeryproto.Task, error) {
 		return nil, err
 	}
 	args, kwargs := tupleOf(b.send.Args), celeryproto.Raw(b.send.Kwargs.Append(nil))
+	var body celeryproto.Raw
 	if b.def.Protocol == 1 {
-		e.Body = string(b.bodyV1(args.raw, kwargs))
+		body = b.bodyV1(args.raw, kwargs)
 	} else {
 		b.headers(e, args.raw, kwargs, stamps)
-		e.Body = string(b.bodyV2(args.raw, kwargs))
+		body = b.bodyV2(args.raw, kwargs)
 	}
+	e.Body = base64.StdEncoding.EncodeToString(body)
 	if err := b.userHeaders(e); err != nil {
 		return nil, err
 	}
@@ -159,8 +163,7 @@ func (b *builder) build() (*celeryproto.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Properties.BodyEncoding = "" // was plain text so far: nobody has sent it yet
-	if t.Serializer, err = b.text(optSerializer, b.def.Serializer); err != nil {
+	if t.Serializer, err = b.serializer(); err != nil {
 		return nil, err
 	}
 	t.Compression, err = b.text(optCompression, b.def.Compression)
@@ -181,7 +184,7 @@ func (b *builder) options() {
 	if !toQueue {
 		// The router drops what is None when it fills in a queue (celery 5.7,
 		// app/routes.py, lpmerge).
-		b.rest = slices.DeleteFunc(b.rest, func(m celeryproto.Member) bool { return m.Value.IsNull() })
+		b.rest = b.rest.withoutNone()
 	}
 	_, prioritized := b.named[optPriority]
 	if b.send.ParentPriority != nil && !prioritized && !(known && toQueue) {
@@ -205,7 +208,7 @@ func (b *builder) take(options celeryproto.Members) {
 		switch {
 		case processOption(m.Key):
 		case !slices.Contains(sendOptions, m.Key) && !slices.Contains(publishOptions, m.Key):
-			b.rest.Set(m.Key, m.Value)
+			b.rest.set(m.Key, m.Value)
 		case m.Value.IsNull():
 			delete(b.named, m.Key)
 		default:
@@ -218,8 +221,7 @@ func (b *builder) take(options celeryproto.Members) {
 // without an option, which Python's Stamp leaves behind and its send_task then
 // dies of, are left out.
 func (b *builder) stamps() (celeryproto.Raw, error) {
-	names, _ := b.rest.Get(optStampedHeaders)
-	b.rest.Delete(optStampedHeaders)
+	names, _ := b.rest.pop(optStampedHeaders).(celeryproto.Raw)
 	if names.IsNull() {
 		return celeryproto.Raw("{}"), nil
 	}
@@ -227,32 +229,30 @@ func (b *builder) stamps() (celeryproto.Raw, error) {
 	if err != nil {
 		return nil, fmt.Errorf("option %s: %w", optStampedHeaders, err)
 	}
-	var stamps celeryproto.Members
+	stamps := newDict(len(elements))
 	for _, element := range elements {
 		name, err := element.Text()
 		if err != nil {
 			return nil, fmt.Errorf("option %s: %w", optStampedHeaders, err)
 		}
 		if value, ok := b.stamp(name); ok {
-			stamps.Set(name, value)
+			stamps.set(name, value)
 		}
 	}
-	if len(stamps) != len(elements) {
-		kept := &list{}
-		for _, stamp := range stamps {
-			kept.items = append(kept.items, textValue(stamp.Key))
+	b.rest = b.rest.without(stamps.has)
+	if stamps.len() != len(elements) {
+		if names, err = encodeValue(keysOf(stamps)); err != nil {
+			return nil, err
 		}
-		names, err = encodeValue(kept)
 	}
 	b.named[optStampedHeaders] = names
-	return stamps.Append(nil), err
+	return encodeValue(stamps)
 }
 
-// stamp takes one stamp out of the options. One of a name that send_task has for
-// itself is none.
+// stamp is one stamp, which then is no option any more. One of a name that
+// send_task has for itself is none.
 func (b *builder) stamp(name string) (value celeryproto.Raw, ok bool) {
-	if value, ok = b.rest.Get(name); ok {
-		b.rest.Delete(name)
+	if value, ok = b.rest.get(name).(celeryproto.Raw); ok {
 		return value, true
 	}
 	if slices.Contains(publishOptions, name) {
@@ -267,9 +267,17 @@ func (b *builder) envelope() (*celeryproto.Envelope, error) {
 	e := &celeryproto.Envelope{ContentType: celeryproto.ContentTypeJSON, ContentEncoding: celeryproto.EncodingUTF8}
 	p := &e.Properties
 	p.CorrelationID = b.send.ID()
-	p.Extra = b.rest
+	if id, ok := b.rest.pop(optCorrelationID).(celeryproto.Raw); ok {
+		var err error
+		if p.CorrelationID, err = id.Text(); err != nil {
+			return nil, fmt.Errorf("option %s: %w", optCorrelationID, err)
+		}
+	}
+	for _, e := range b.rest.entries {
+		p.Extra = append(p.Extra, celeryproto.Member{Key: e.key, Value: e.val.(celeryproto.Raw)}) // take puts nothing else there
+	}
 	p.Expiration = b.expiration
-	p.BodyEncoding = celeryproto.BodyUTF8
+	p.BodyEncoding = celeryproto.BodyBase64
 	var err error
 	if p.ReplyTo, err = b.text(optReplyTo, b.def.ReplyTo); err != nil {
 		return nil, err
@@ -286,6 +294,16 @@ func (b *builder) envelope() (*celeryproto.Envelope, error) {
 		p.Priority = int(i)
 	}
 	return e, nil
+}
+
+// serializer is the option of that name, "" for JSON.
+func (b *builder) serializer() (string, error) {
+	name, err := b.text(optSerializer, b.def.Serializer)
+	if err != nil || name == "" || name == celeryproto.SerializerJSON || name == celeryproto.ContentTypeJSON {
+		return "", err
+	}
+	_, _, _, err = celeryproto.EncodeContent(name, none)
+	return name, err
 }
 
 // deliveryMode is kombu's maybe_delivery_mode.
@@ -308,117 +326,4 @@ func orText(text string) celeryproto.Raw {
 		return none
 	}
 	return textValue(text)
-}
-
-// headers of protocol 2, in the order of as_task_v2.
-func (b *builder) headers(e *celeryproto.Envelope, args, kwargs, stamps celeryproto.Raw) {
-	lang := b.def.Lang
-	if lang == "" {
-		lang = celeryproto.LangGo
-	}
-	id := textValue(b.send.ID())
-	argsRepr := celeryproto.ReprTuple(args)
-	if b.send.ArgsList && len(b.send.Args) > 0 {
-		argsRepr = celeryproto.Repr(args)
-	}
-	root := b.get(optRootID)
-	if !rawTruth(root) {
-		root = id
-	}
-	limits := concat("[", b.get(optTimeLimit), ", ", b.get(optSoftTimeLimit), "]")
-	e.Headers = celeryproto.Members{
-		{Key: "lang", Value: textValue(lang)},
-		{Key: "task", Value: textValue(b.send.Task)},
-		{Key: "id", Value: id},
-		{Key: "shadow", Value: b.get(optShadow)},
-		{Key: "eta", Value: b.eta},
-		{Key: "expires", Value: b.expires},
-		{Key: "group", Value: b.get(optGroupID)},
-		{Key: "group_index", Value: b.get(optGroupIndex)},
-		{Key: "retries", Value: b.or(optRetries, intValue(0))},
-		{Key: "timelimit", Value: limits},
-		{Key: "root_id", Value: root},
-		{Key: "parent_id", Value: b.get(optParentID)},
-		{Key: "argsrepr", Value: b.leaked(optArgsRepr, argsRepr)},
-		{Key: "kwargsrepr", Value: b.leaked(optKwargsRepr, celeryproto.Repr(kwargs))},
-		{Key: "origin", Value: b.leaked(optOrigin, b.def.Origin)},
-		{Key: "ignore_result", Value: b.get(optIgnoreResult)},
-		{Key: "replaced_task_nesting", Value: b.or(optNesting, intValue(0))},
-		{Key: "stamped_headers", Value: b.get(optStampedHeaders)},
-		{Key: "stamps", Value: stamps},
-	}
-}
-
-// leaked is an option that as_task_v2 reads and that leaks all the same.
-func (b *builder) leaked(option, otherwise string) celeryproto.Raw {
-	if v, ok := b.rest.Get(option); ok && !v.IsNull() {
-		return v
-	}
-	return orText(otherwise)
-}
-
-// userHeaders are the option headers: they win over Celery's own.
-func (b *builder) userHeaders(e *celeryproto.Envelope) error {
-	headers, ok := b.named[optHeaders]
-	if !ok {
-		return nil
-	}
-	members, err := headers.Object()
-	if err != nil {
-		return fmt.Errorf("option headers: %w", err)
-	}
-	for _, m := range members {
-		e.Headers.Set(m.Key, m.Value)
-	}
-	return nil
-}
-
-// callbacks is maybe_list(link).
-func (b *builder) callbacks(option string) celeryproto.Raw {
-	v := b.get(option)
-	if v.IsNull() || v.Kind() == celeryproto.KindArray {
-		return v
-	}
-	return concat("[", v, "]")
-}
-
-func (b *builder) bodyV2(args, kwargs celeryproto.Raw) celeryproto.Raw {
-	return concat("[", args, ", ", kwargs, `, {"callbacks": `, b.callbacks(optLink), `, "errbacks": `, b.callbacks(optLinkError),
-		`, "chain": `, b.get(optChain), `, "chord": `, b.get(optChord), "}]")
-}
-
-func (b *builder) bodyV1(args, kwargs celeryproto.Raw) celeryproto.Raw {
-	utc := rawTrue
-	if b.def.LocalTime {
-		utc = rawFalse
-	}
-	group := b.get(optGroupID)
-	return concat(`{"task": `, textValue(b.send.Task), `, "id": `, textValue(b.send.ID()), `, "args": `, args, `, "kwargs": `, kwargs,
-		`, "group": `, group, `, "group_index": `, b.get(optGroupIndex), `, "retries": `, b.or(optRetries, intValue(0)),
-		`, "eta": `, b.eta, `, "expires": `, b.expires, `, "utc": `, utc, `, "callbacks": `, b.callbacks(optLink),
-		`, "errbacks": `, b.callbacks(optLinkError), `, "timelimit": [`, b.get(optTimeLimit), ", ", b.get(optSoftTimeLimit),
-		`], "taskset": `, group, `, "chord": `, b.get(optChord), "}")
-}
-
-// concat joins texts and JSON values.
-func concat(parts ...any) celeryproto.Raw {
-	size := 0
-	for _, part := range parts {
-		switch part := part.(type) {
-		case string:
-			size += len(part)
-		case celeryproto.Raw:
-			size += len(part)
-		}
-	}
-	all := make(celeryproto.Raw, 0, size)
-	for _, part := range parts {
-		switch part := part.(type) {
-		case string:
-			all = append(all, part...)
-		case celeryproto.Raw:
-			all = append(all, part...)
-		}
-	}
-	return all
 }

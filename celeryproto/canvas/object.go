@@ -36,6 +36,7 @@ type arguments struct {
 type list struct {
 	items []value
 	tuple bool
+	keys  map[string]bool // of the items, in a long list that only add has changed
 }
 
 // dict is a Python dict with texts as keys, in order of insertion. What comes

@@ -86,7 +86,13 @@ func (r *reference) ask(t testing.TB, request object) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.stdin.Write(append(line, '\n')); err != nil {
+	return r.askText(t, string(line)+"\n")
+}
+
+// askText makes one request, a line of Python's JSON.
+func (r *reference) askText(t testing.TB, line string) answer {
+	t.Helper()
+	if _, err := io.WriteString(r.stdin, line); err != nil {
 		t.Fatalf("python: %v", err)
 	}
 	reply, err := r.stdout.ReadBytes('\n')

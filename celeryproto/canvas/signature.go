@@ -2,6 +2,7 @@ package canvas
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/dfws/dfws/celeryproto"
 )
@@ -24,7 +25,12 @@ const (
 
 var kindNames = [...]string{"task", "chain", "group", "chord", "map", "starmap", "chunks"}
 
-func (k Kind) String() string { return kindNames[k] }
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "kind " + strconv.Itoa(int(k))
+}
 
 // Names of the tasks that stand for compositions (celery 5.7, canvas.py), and of
 // the built-in ones that every Python worker has (app/builtins.py).
@@ -153,6 +159,12 @@ func (s *Signature) Body() *Signature {
 func (s *Signature) fail(err error) {
 	if s.err == nil {
 		s.err = err
+	}
+}
+
+func (s *Signature) failIf(err error) {
+	if err != nil {
+		s.fail(err)
 	}
 }
 

@@ -43,6 +43,7 @@ func (s *Signature) Stamp(visitor *Visitor, appendStamps bool, headers map[strin
 		return s
 	}
 	st.stamp(s, st.headers)
+	s.failIf(st.err)
 	return s
 }
 
@@ -54,6 +55,7 @@ func (s *Signature) StampLinks(visitor *Visitor, appendStamps bool, headers map[
 		return s
 	}
 	st.links(s, st.headers)
+	s.failIf(st.err)
 	return s
 }
 
@@ -63,6 +65,7 @@ type stamper struct {
 	append  bool
 	headers *dict
 	depth   int
+	err     error // of what it came across; it ends there
 }
 
 func newStamper(visitor *Visitor, appendStamps bool, headers map[string]any) (*stamper, error) {
@@ -84,7 +87,12 @@ func newStamper(visitor *Visitor, appendStamps bool, headers map[string]any) (*s
 // stamp is the method stamp of each class.
 func (st *stamper) stamp(s *Signature, headers *dict) {
 	if st.depth == 0 {
-		s.fail(ErrTooDeep)
+		st.err = ErrTooDeep
+	}
+	if st.err == nil {
+		st.err = s.err
+	}
+	if st.err != nil {
 		return
 	}
 	st.depth--
@@ -93,9 +101,10 @@ func (st *stamper) stamp(s *Signature, headers *dict) {
 	case KindChain:
 		visited := st.visit(st.with().OnChainStart, s, headers)
 		headers = stampHeaders(s, visited, st.append, true, headers)
-		first := *st // Python forgets append_stamps for the links of a chain
-		first.append = false
-		first.links(s, headers)
+		aggregate := st.append
+		st.append = false // Python forgets append_stamps for the links of a chain
+		st.links(s, headers)
+		st.append = aggregate
 		st.members(s, headers)
 		st.leave(st.with().OnChainEnd, s, headers)
 	case KindGroup:
@@ -154,7 +163,9 @@ func (st *stamper) members(s *Signature, headers *dict) {
 	tasks := s.members()
 	for i := range tasks.items {
 		task := tasks.signature(i)
-		st.stamp(task, headers)
+		if st.stamp(task, headers); st.err != nil {
+			return
+		}
 		if s.kind == KindGroup {
 			tasks.items[i] = task
 		}
@@ -180,7 +191,9 @@ func (st *stamper) chord(s *Signature, headers *dict) {
 	headers = stampHeaders(s, visited, st.append, true, headers)
 	st.links(s, headers)
 	for i := range tasks.items {
-		st.stamp(tasks.signature(i), headers)
+		if st.stamp(tasks.signature(i), headers); st.err != nil {
+			return
+		}
 	}
 	if st.visitor == nil {
 		return
@@ -208,8 +221,8 @@ func (st *stamper) links(s *Signature, headers *dict) {
 			sig := l.signature(i)
 			own = stampHeaders(s, st.visit(linked.visit, sig, own), st.append, false, own)
 			st.stamp(sig, own)
-			if sig.err != nil {
-				s.fail(sig.err)
+			if st.err != nil {
+				return
 			}
 		}
 	}
