@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import tempfile
@@ -41,6 +42,8 @@ INSTALLED_APPS = [
     "dfws",
     "tests.shop",
 ]
+if importlib.util.find_spec("django_celery_results") is not None:
+    INSTALLED_APPS.append("django_celery_results")
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from dfws import _df, export
+from dfws.plain import ExportError
 from tests import settings
 
 REDIS = settings.REDIS_URL
@@ -44,8 +45,18 @@ def test_document() -> None:
         "channels",
         "channels_redis",
         "redis",
+        "django_celery_results",
     ]
-    assert all(re.match(r"\d+\.\d+", version) for name, version in generated.items() if name != "at")
+    optional = {"at", "django_celery_results"}
+    assert all(re.match(r"\d+\.\d+", version) for name, version in generated.items() if name not in optional)
+    celery = document.pop("celery")
+    assert {name: celery[name] for name in ("broker_url", "result_backend", "task_default_queue", "timezone", "accept_content")} == {
+        "broker_url": f"{REDIS}/0",
+        "result_backend": f"{REDIS}/3",
+        "task_default_queue": "celery",
+        "timezone": "UTC",
+        "accept_content": ["json"],
+    }
     assert document == {
         "schema": 1,
         "site": {
@@ -64,21 +75,7 @@ def test_document() -> None:
             "session_signing_keys": [],
         },
         "websocket": {"url": "/ws/", "default_queue": "celery", "cache_prefix": "df_ws", "cache_expire": 36000, "workers": "celery"},
-        "celery": {
-            "broker_url": f"{REDIS}/0",
-            "broker_transport_options": {},
-            "task_default_queue": "celery",
-            "result_backend": f"{REDIS}/3",
-            "result_backend_transport_options": {},
-            "result_expires": 86400,
-            "result_extended": False,
-            "task_ignore_result": False,
-            "task_serializer": "json",
-            "result_serializer": "json",
-            "accept_content": ["json"],
-            "timezone": "UTC",
-            "enable_utc": True,
-        },
+        "databases": {},
         "channel_layer": {
             "backend": "channels_redis.core.RedisChannelLayer",
             "hosts": [{"url": f"{REDIS}/2"}],
@@ -102,7 +99,7 @@ def test_site_that_changed_everything(celery: Any, monkeypatch: pytest.MonkeyPat
         result_backend=None,
         accept_content={"application/json"},
         timezone="Europe/Paris",
-        broker_use_ssl=True,
+        broker_use_ssl={"ssl_cert_reqs": "none"},
     )
     monkeypatch.setattr("df_websockets.ws_settings.WEBSOCKET_URL", "/socket/")
     layers = {
@@ -125,11 +122,11 @@ def test_site_that_changed_everything(celery: Any, monkeypatch: pytest.MonkeyPat
         DFWS_GATEWAY={"max-windows": 7},
     ):
         document = json.loads(export.text())
-    assert document["celery"]["broker_url"] == f"{REDIS.replace('redis', 'rediss', 1)}/0"
+    assert document["celery"]["broker_url"] == f"{REDIS.replace('redis', 'rediss', 1)}/0?ssl_cert_reqs=none"
     assert document["celery"]["broker_transport_options"] == {
         "visibility_timeout": 3600,
         "priority_steps": [0, 5],
-        "callback": {"unsupported": "builtin_function_or_method"},
+        "callback": {"unsupported": "function builtins.print"},
     }
     assert (document["celery"]["result_expires"], document["celery"]["result_backend"]) == (90, None)
     assert (document["celery"]["accept_content"], document["celery"]["timezone"]) == (["application/json"], "Europe/Paris")
@@ -173,14 +170,16 @@ def test_secret_key_is_never_exported() -> None:
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"broker_url": ["redis://a", "redis://b"]}, "broker_url"),
+        ({"broker_url": ["redis://a", None]}, "broker_url"),
         ({"broker_read_url": "redis://elsewhere"}, "broker_read_url"),
         ({"result_expires": "soon"}, "result_expires"),
+        ({"result_expires": float("inf")}, "result_expires is inf"),
+        ({"worker_prefetch_multiplier": "many"}, "worker_prefetch_multiplier"),
     ],
 )
 def test_what_has_no_place_is_named(celery: Any, values: dict[str, Any], named: str) -> None:
     celery(**values)
-    with pytest.raises(export.ExportError, match=named):
+    with pytest.raises(ExportError, match=named):
         export.text()
     with pytest.raises(CommandError, match=named):
         call_command("dfws", "settings", "--output", "-", skip_checks=True)
@@ -188,8 +187,20 @@ def test_what_has_no_place_is_named(celery: Any, values: dict[str, Any], named: 
 
 def test_compiled_pattern_has_no_place() -> None:
     layers = {"default": {"BACKEND": export.CORE_LAYER, "CONFIG": {"channel_capacity": {re.compile("x"): 1}}}}
-    with override_settings(CHANNEL_LAYERS=layers), pytest.raises(export.ExportError, match="channel_capacity"):
+    with override_settings(CHANNEL_LAYERS=layers), pytest.raises(ExportError, match="channel_capacity"):
         export.text()
+
+
+def test_number_that_json_has_not() -> None:
+    with override_settings(DFWS_GATEWAY={"max-windows": float("inf")}), pytest.raises(ExportError, match="JSON"):
+        export.text()
+
+
+def test_failover_list(celery: Any) -> None:
+    celery(broker_url=["redis://a", "redis://b"])
+    with override_settings(DFWS_REDIS_URL="redis://c"):
+        document = export.document()
+    assert (document["celery"]["broker_url"], document["dfws"]["redis_url"]) == ("redis://a;redis://b", "redis://c")
 
 
 def test_results_that_never_expire(celery: Any) -> None:

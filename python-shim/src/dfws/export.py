@@ -13,7 +13,7 @@ import os
 import platform
 import secrets
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends import signed_cookies
 from django.utils.encoding import force_bytes
 
-from dfws import __version__, _df, conf, registry, store, tickets, urls
+from dfws import __version__, _df, celery_settings, conf, databases, registry, store, tickets, urls
+from dfws.plain import ExportError, seconds
 
 SCHEMA: Final = 1
 CORE_LAYER: Final = "channels_redis.core.RedisChannelLayer"
@@ -37,16 +38,13 @@ LAYER_DEFAULTS: Final[Mapping[str, Any]] = {
     "serializer_format": "msgpack",
 }
 _SIGNED_COOKIES: Final = signed_cookies.__name__
-_PACKAGES: Final = ("django", "df_websockets", "celery", "kombu", "channels", "channels_redis", "redis")
-
-
-class ExportError(Exception):
-    """The settings hold something that has no place in the export; the message names the setting."""
+_PACKAGES: Final = ("django", "df_websockets", "celery", "kombu", "channels", "channels_redis", "redis", "django_celery_results")
 
 
 def document() -> dict[str, Any]:
     """Make the document. Loads df_websockets' Celery application, since the site may change its settings there."""
-    celery = _df.celery_application().conf
+    app = _df.celery_application()
+    celery = celery_settings.export(app)
     return {
         "schema": SCHEMA,
         "generated": {
@@ -63,10 +61,11 @@ def document() -> dict[str, Any]:
             "cache_expire": tickets.expire(),
             "workers": _df.workers(),
         },
-        "celery": _celery(celery),
+        "celery": celery,
+        "databases": {alias: databases.describe(alias) for alias in [celery.get("result_database")] if alias is not None},
         "channel_layer": _channel_layer(),
         "dfws": {
-            "redis_url": conf.get().redis_url or _broker_url(celery),
+            "redis_url": conf.get().redis_url or celery["broker_url"],
             "key_prefix": store.key_prefix(),
             "go_queue": conf.get().go_queue,
             "gateway": dict(conf.get().gateway),
@@ -76,7 +75,11 @@ def document() -> dict[str, Any]:
 
 def text() -> str:
     """Return the document as text."""
-    return json.dumps(document(), indent=2) + "\n"
+    content = document()
+    try:
+        return json.dumps(content, indent=2, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ExportError(f"A setting has no place in JSON: {error}.") from error
 
 
 def write(path: Path, content: str) -> None:
@@ -128,35 +131,6 @@ def _sessions() -> tuple[str, list[str]]:
     return _SIGNED_COOKIES, [hashlib.sha256(salt + force_bytes(key)).hexdigest() for key in keys]
 
 
-def _celery(celery: Any) -> dict[str, Any]:
-    backend = celery.result_backend or None
-    if backend is not None:
-        backend = urls.with_tls(str(backend), celery.redis_backend_use_ssl)
-    return {
-        "broker_url": _broker_url(celery),
-        "broker_transport_options": _plain("broker_transport_options", celery.broker_transport_options or {}),
-        "task_default_queue": str(celery.task_default_queue),
-        "result_backend": backend,
-        "result_backend_transport_options": _plain("result_backend_transport_options", celery.result_backend_transport_options or {}),
-        "result_expires": _seconds("result_expires", celery.result_expires) or None,
-        "result_extended": bool(celery.result_extended),
-        "task_ignore_result": bool(celery.task_ignore_result),
-        "task_serializer": str(celery.task_serializer),
-        "result_serializer": str(celery.result_serializer),
-        "accept_content": [str(content) for content in celery.accept_content],
-        "timezone": str(celery.timezone or "UTC"),
-        "enable_utc": bool(celery.enable_utc),
-    }
-
-
-def _broker_url(celery: Any) -> str:
-    if celery.broker_read_url != celery.broker_write_url:
-        raise ExportError("broker_read_url and broker_write_url differ: the Go side has one broker.")
-    if not isinstance(celery.broker_write_url, str):
-        raise ExportError("broker_url is a list: the Go side has one broker.")
-    return urls.with_tls(celery.broker_write_url, celery.broker_use_ssl)
-
-
 def _channel_layer() -> dict[str, Any]:
     layer = channel_layer()
     config = layer_config()
@@ -164,8 +138,8 @@ def _channel_layer() -> dict[str, Any]:
         "backend": str(layer.get("BACKEND", "")),
         "hosts": urls.layer_hosts(config.get("hosts")),
         "prefix": config["prefix"],
-        "expiry": _seconds("expiry", config["expiry"]),
-        "group_expiry": _seconds("group_expiry", config["group_expiry"]),
+        "expiry": seconds("expiry", config["expiry"]),
+        "group_expiry": seconds("group_expiry", config["group_expiry"]),
         "capacity": config["capacity"],
         "channel_capacity": [_capacity(*pair) for pair in (config.get("channel_capacity") or {}).items()],
         "symmetric_encryption_keys": [
@@ -194,27 +168,6 @@ def _capacity(pattern: Any, capacity: Any) -> list[Any]:
     if not isinstance(pattern, str):
         raise ExportError("CHANNEL_LAYERS: channel_capacity has a compiled regular expression: write it as a pattern like fnmatch.")
     return [pattern, capacity]
-
-
-def _seconds(name: str, value: Any) -> int | float | None:
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-        return int(value) if isinstance(value, float) and value.is_integer() else value
-    raise ExportError(f"{name} is no number of seconds but a {type(value).__name__}.")
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Return a setting's value as JSON has it; what JSON has not becomes ``{"unsupported": type}``, which Go refuses where it matters."""
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    if isinstance(value, timedelta):
-        return _seconds(name, value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(f"{name}.{key}", item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(name, item) for item in value]
-    return {"unsupported": type(value).__name__}
 
 
 def _version(package: str) -> str:

@@ -97,7 +97,7 @@ def redis_url() -> str:
     celery = _df.celery_conf()
     if not urls.is_redis(celery.broker_write_url):
         raise ValueError("Celery's broker is not one Redis server, and DFWS_REDIS_URL is not set")
-    return urls.for_redis_py(urls.with_tls(celery.broker_write_url, celery.broker_use_ssl))
+    return urls.for_redis_py(urls.broker(celery))
 
 
 class _Process:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from dfws.plain import ExportError
+
 # kombu.transport.redis: names of ssl_cert_reqs in a URL, beside redis-py's own.
 _CERT_REQS: Final = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
 _TCP_SCHEMES: Final = ("redis", "rediss")
 _SOCKET_SCHEMES: Final = ("redis+socket", "socket")
+_SENTINEL: Final = "sentinel"
 
 # Connection options of a channel layer host that only tune the Python client; the Go side has its own.
 _TUNING: Final = frozenset(
@@ -48,17 +52,115 @@ def is_redis(url: object) -> bool:
     return scheme(url) in (*_TCP_SCHEMES, *_SOCKET_SCHEMES)
 
 
-def with_tls(url: str, options: Any) -> str:
-    """Write Celery's ``…_use_ssl`` into the URL, where redis:// and options become rediss:// and a query."""
+def is_redis_family(url: object) -> bool:
+    """Tell whether a broker URL names Redis: one server, a failover list, or sentinels."""
+    if isinstance(url, (list, tuple)):
+        return bool(url) and all(is_redis_family(part) for part in url)
+    if not isinstance(url, str) or not url:
+        return False
+    return all(scheme(part) in (*_TCP_SCHEMES, *_SOCKET_SCHEMES, _SENTINEL) for part in url.split(";"))
+
+
+def broker(celery: Any) -> str:
+    """Return the broker's URL as kombu's Connection understands Celery's settings; a failover list as ``a;b``.
+
+    ``broker_user`` and its like complete the first URL of a list (celery.app.base.Celery._connection). ``broker_use_ssl`` goes into each
+    URL that has no TLS options of its own.
+    """
+    value = celery.broker_write_url
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    if not parts or not all(isinstance(part, str) for part in parts):
+        raise ExportError("broker_url is no URL and no list of URLs.")
+    first, *others = ";".join(parts).split(";")
+    if "://" not in first and celery.broker_transport:
+        first = f"{celery.broker_transport}://{first}"
+    first = _complete(
+        first,
+        "broker",
+        user=celery.broker_user,
+        password=celery.broker_password,
+        port=celery.broker_port,
+        path=celery.broker_vhost,
+    )
+    return ";".join(_broker_tls(part, celery.broker_use_ssl) for part in (first, *others))
+
+
+def _broker_tls(url: str, options: Any) -> str:
+    """Write ``broker_use_ssl`` into a URL. kombu takes TLS options of a URL instead of the setting's, and makes nothing of ``True``."""
     parts = urlsplit(url)
-    if not options or parts.scheme not in _TCP_SCHEMES:
+    if any(name.startswith("ssl_") for name, _ in parse_qsl(parts.query)):
+        return _join("rediss", parts.netloc, parts.path, dict(parse_qsl(parts.query))) if parts.scheme == "redis" else url
+    return _with_tls(url, "broker_use_ssl", options) if isinstance(options, Mapping) else url
+
+
+def result_backend(url: str, celery: Any) -> str:
+    """Return the URL of a result backend in Redis, completed with the ``redis_…`` settings (celery.backends.redis.RedisBackend)."""
+    options = celery.redis_backend_use_ssl
+    if options and not isinstance(options, Mapping):
+        raise ExportError("redis_backend_use_ssl is no dictionary, which Celery's Redis backend refuses.")
+    if "://" not in url:
+        url = f"{url}:///{celery.redis_db or 0}"
+    return ";".join(_result_url(part, celery, options or {}) for part in url.split(";"))
+
+
+def _result_url(url: str, celery: Any, options: Mapping[str, Any]) -> str:
+    if urlsplit(url).scheme in _SOCKET_SCHEMES:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        if celery.redis_db:
+            query.setdefault("virtual_host", str(celery.redis_db))
+        url = _join(parts.scheme, parts.netloc, parts.path, query)
+    url = _complete(
+        url,
+        "redis",
+        user=celery.get("redis_username"),
+        password=celery.redis_password,
+        host=celery.redis_host,
+        port=celery.redis_port,
+    )
+    return _with_tls(url, "redis_backend_use_ssl", options)
+
+
+def _complete(
+    url: str, namespace: str, *, user: Any = None, password: Any = None, host: Any = None, port: Any = None, path: Any = None
+) -> str:
+    """Fill in what a URL leaves open."""
+    parts = urlsplit(url)
+    known = parts.scheme in (*_TCP_SCHEMES, *_SOCKET_SCHEMES, _SENTINEL)
+    if not known or not any((user, password, host, port, path)):
+        return url
+    if callable(password):
+        raise ExportError(f"{namespace}_password is a function, which only Python can call.")
+    userinfo, _, address = parts.netloc.rpartition("@")
+    name, separator, secret = userinfo.partition(":")
+    if not name and user:
+        name = quote(str(user), safe="")
+    if not secret and password:
+        separator, secret = ":", quote(str(password), safe="")
+    if parts.scheme not in _SOCKET_SCHEMES:
+        if not parts.hostname and host:
+            address = _address(host, parts.port or port or 6379)
+        elif parts.port is None and port:
+            address = f"{address.removesuffix(':')}:{port}"
+    netloc = f"{name}{separator}{secret}@{address}" if name or secret else address
+    database = parts.path
+    if not database.strip("/") and path and parts.scheme not in _SOCKET_SCHEMES:
+        database = f"/{str(path).strip('/')}"
+    return _join(parts.scheme, netloc, database, dict(parse_qsl(parts.query)))
+
+
+def _with_tls(url: str, setting: str, options: Mapping[str, Any]) -> str:
+    """Write the options of TLS into a URL, where redis:// becomes rediss://; what the URL says itself wins."""
+    parts = urlsplit(url)
+    if not options or parts.scheme not in (*_TCP_SCHEMES, _SENTINEL):
         return url
     query = dict(parse_qsl(parts.query))
-    given: Mapping[str, Any] = options if isinstance(options, Mapping) else {}
-    for name in _TLS:
-        if given.get(name) is not None:
-            query.setdefault(name, _tls_value(given[name]))
-    return _join("rediss", parts.netloc, parts.path, query)
+    for name, value in options.items():
+        if not str(name).startswith("ssl_"):
+            raise ExportError(f"{setting}: redis-py has no TLS option {name}.")
+        if value is not None:
+            query.setdefault(str(name), _tls_value(value, f"{setting}: {name}"))
+    return _join(_SENTINEL if parts.scheme == _SENTINEL else "rediss", parts.netloc, parts.path, query)
 
 
 def for_redis_py(url: str) -> str:
@@ -121,7 +223,7 @@ def _host_url(host: Mapping[str, Any]) -> str:
     if parts.scheme == "rediss":
         for name in _TLS:
             if host.get(name) is not None:
-                query.setdefault(name, _tls_value(host[name]))
+                query.setdefault(name, _tls_value(host[name], f"CHANNEL_LAYERS: {name}"))
     return _join(parts.scheme, netloc, path, query)
 
 
@@ -140,9 +242,13 @@ def _address(host: object, port: object) -> str:
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
-def _tls_value(value: Any) -> str:
+def _tls_value(value: Any, setting: str) -> str:
     if isinstance(value, ssl.VerifyMode):
         return value.name.removeprefix("CERT_").lower()
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _CERT_REQS.get(str(value), str(value))
+    if isinstance(value, (int, os.PathLike)):
+        return str(int(value)) if isinstance(value, int) else os.fsdecode(value)
+    if not isinstance(value, str):
+        raise ExportError(f"{setting} is a {type(value).__name__}, which has no place in a URL.")
+    return _CERT_REQS.get(value, value)

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 import dfws
 from dfws import conf, export, registry
+from dfws.plain import ExportError
 
 # Options that manage.py itself takes wherever they stand, with the next argument as value.
 _DJANGO_OPTIONS = ("--settings", "--pythonpath")
@@ -109,7 +110,7 @@ def find_binary() -> str:
 def _export() -> str:
     try:
         return export.text()
-    except export.ExportError as error:
+    except ExportError as error:
         raise CommandError(str(error)) from error
 
 
