@@ -18,4 +18,13 @@
 // | tasks._call_ws_signal | [AppendServerFrame], [EncodeOpts] | {"signal": …, "opts": …, "signal_id": …} |
 // | django.http.cookie.parse_cookie | [ParseCookies] | header Cookie |
 // | manage.py dfws settings | [ParseSettings] | JSON, schema 1 |
+//
+// Beside df_websockets' own, there is what decides where a task of Celery 5.7 goes:
+//
+// | Celery | here | on the wire |
+// | --- | --- | --- |
+// | app.defaults.NAMESPACES | [Celery], [DefaultCelery] | section "celery" of the settings |
+// | app.routes.Router.route, app.amqp.AMQP.send_task_message | [NewRoutes], [Routes.Route] | exchange and routing key of the message |
+// | app.amqp.Queues | [Routes.Queue], [Routes.Declared] | the queues of a worker |
+// | app.annotations.resolve_all | [Celery.Annotation] | — |
 package compat

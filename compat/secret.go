@@ -29,3 +29,27 @@ func (s *Secret) UnmarshalText(text []byte) error {
 	*s = Secret(text)
 	return nil
 }
+
+// SecretJSON is JSON that may hold a password: options of a connection. Printing it in any usual way gives "[redacted]". Nil means none.
+type SecretJSON []byte
+
+// String implements fmt.Stringer.
+func (s SecretJSON) String() string { return redacted }
+
+// GoString implements fmt.GoStringer, for %#v.
+func (s SecretJSON) GoString() string { return redacted }
+
+// LogValue implements slog.LogValuer.
+func (s SecretJSON) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalJSON implements json.Marshaler.
+func (s SecretJSON) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// UnmarshalJSON implements json.Unmarshaler. null is none.
+func (s *SecretJSON) UnmarshalJSON(b []byte) error {
+	*s = nil
+	if string(b) != "null" {
+		*s = append(*s, b...)
+	}
+	return nil
+}

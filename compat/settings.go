@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -20,6 +21,8 @@ type Settings struct {
 	Celery       Celery       `json:"celery"`
 	ChannelLayer ChannelLayer `json:"channel_layer"`
 	DFWS         DFWS         `json:"dfws"`
+	// Databases are those of DATABASES that are needed, by alias: the one that keeps results, when Celery.ResultDatabase names it.
+	Databases map[string]Database `json:"databases"`
 }
 
 // Generated says who wrote the settings: versions of the packages on the Python side, for diagnostics only.
@@ -34,6 +37,8 @@ type Generated struct {
 	Channels      string `json:"channels"`
 	ChannelsRedis string `json:"channels_redis"`
 	Redis         string `json:"redis"`
+	// DjangoCeleryResults is empty where it is not installed.
+	DjangoCeleryResults string `json:"django_celery_results"`
 }
 
 // Site holds settings of Django itself.
@@ -80,36 +85,6 @@ type WebSocket struct {
 	Workers string `json:"workers"`
 }
 
-// Celery holds settings of the site's Celery application.
-type Celery struct {
-	// BrokerURL is broker_url; required.
-	BrokerURL Secret `json:"broker_url"`
-	// BrokerTransportOptions is broker_transport_options, a JSON object; empty means none.
-	BrokerTransportOptions json.RawMessage `json:"broker_transport_options"`
-	// TaskDefaultQueue is task_default_queue; default "celery".
-	TaskDefaultQueue string `json:"task_default_queue"`
-	// ResultBackend is result_backend; empty when the site keeps no results.
-	ResultBackend Secret `json:"result_backend"`
-	// ResultBackendTransportOptions is result_backend_transport_options, a JSON object; empty means none.
-	ResultBackendTransportOptions json.RawMessage `json:"result_backend_transport_options"`
-	// ResultExpires is result_expires; default one day; nil means results never expire.
-	ResultExpires *Seconds `json:"result_expires"`
-	// ResultExtended is result_extended.
-	ResultExtended bool `json:"result_extended"`
-	// TaskIgnoreResult is task_ignore_result.
-	TaskIgnoreResult bool `json:"task_ignore_result"`
-	// TaskSerializer is task_serializer; default "json". The signals' task is always JSON.
-	TaskSerializer string `json:"task_serializer"`
-	// ResultSerializer is result_serializer; default "json".
-	ResultSerializer string `json:"result_serializer"`
-	// AcceptContent is accept_content; default ["json"].
-	AcceptContent []string `json:"accept_content"`
-	// Timezone is timezone; default "UTC".
-	Timezone string `json:"timezone"`
-	// EnableUTC is enable_utc; default true.
-	EnableUTC bool `json:"enable_utc"`
-}
-
 // DFWS holds settings of dfws itself (DFWS_… in Django).
 type DFWS struct {
 	// RedisURL is the Redis of the registry, the tickets and the revocations; default the broker's.
@@ -118,6 +93,24 @@ type DFWS struct {
 	KeyPrefix string `json:"key_prefix"`
 	// GoQueue is the queue of Go handlers that name none; default "go". No Python worker consumes it.
 	GoQueue string `json:"go_queue"`
+}
+
+// Warnings describes what the site asks for and a Go program will not do, although it can run: for one line each in the log at start.
+func (s *Settings) Warnings() []string {
+	var warnings []string
+	c := &s.Celery
+	for _, what := range NewRoutes(c).Unsupported() {
+		warnings = append(warnings, "celery.task_routes: "+what+": tasks that it would route cannot be sent by Go")
+	}
+	for i := range c.TaskAnnotations {
+		for _, what := range c.TaskAnnotations[i].onlyPython() {
+			warnings = append(warnings, "celery.task_annotations: "+what+": Go does not apply it")
+		}
+	}
+	if _, err := c.ResultStore(); err != nil {
+		warnings = append(warnings, strings.TrimPrefix(err.Error(), "compat: settings: "))
+	}
+	return warnings
 }
 
 // Seconds is a duration as Python settings have it: a number of seconds.
@@ -188,7 +181,6 @@ func jsonKind(value string) string {
 // channels_redis 4.3 (core.py).
 func defaultSettings() *Settings {
 	const day = 24 * 60 * 60
-	resultExpires := Seconds(day)
 	return &Settings{
 		Site: Site{
 			SessionCookieName: "sessionid",
@@ -201,11 +193,7 @@ func defaultSettings() *Settings {
 		WebSocket: WebSocket{
 			URL: "/ws/", DefaultQueue: "celery", CachePrefix: "df_ws", CacheExpire: 36000, Workers: workersCelery,
 		},
-		Celery: Celery{
-			TaskDefaultQueue: "celery", ResultExpires: &resultExpires,
-			TaskSerializer: "json", ResultSerializer: "json", AcceptContent: []string{"json"},
-			Timezone: "UTC", EnableUTC: true,
-		},
+		Celery: DefaultCelery(),
 		ChannelLayer: ChannelLayer{
 			Backend: CoreLayerBackend, Prefix: "asgi", Expiry: 60, GroupExpiry: day, Capacity: 100,
 			RandomPrefixLength: 12, SerializerFormat: "msgpack",

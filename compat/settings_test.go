@@ -140,13 +140,32 @@ func TestSecretsDoNotPrint(t *testing.T) {
 
 func FuzzParseSettings(f *testing.F) {
 	f.Add([]byte(minimalSettings))
-	if b, err := os.ReadFile("testdata/settings.json"); err == nil {
+	byDefault, changed := recordedCelery(f)
+	for _, b := range [][]byte{mustReadTestdata(f, "settings.json"), withCelery(string(byDefault)), withCelery(string(changed))} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := ParseSettings(b)
 		if (s == nil) == (err == nil) {
 			t.Errorf("%v, %v", s, err)
+		}
+		if err != nil {
+			return
+		}
+		s.Warnings()
+		routes := NewRoutes(&s.Celery)
+		for _, q := range routes.Declared() {
+			if q.TTL() < 0 {
+				t.Errorf("%s: %v", q.Name, q.TTL())
+			}
+		}
+		for _, task := range []string{"a.b", "web.é"} {
+			if d, err := routes.Route(task, nil); (d == nil) == (err == nil) {
+				t.Errorf("%v, %v", d, err)
+			}
+			if attributes, _ := s.Celery.Annotation(task); attributes == nil {
+				t.Error("no attributes")
+			}
 		}
 	})
 }

@@ -2,10 +2,8 @@ package compat
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -31,6 +29,7 @@ func (s *Settings) validate() error {
 	s.Celery.check(&f)
 	s.ChannelLayer.check(&f)
 	s.DFWS.check(&f, s)
+	s.checkDatabases(&f)
 	return errors.Join(f...)
 }
 
@@ -63,21 +62,6 @@ func (w *WebSocket) check(f *faults) {
 	}
 	if w.Workers != workersCelery {
 		f.addf("websocket.workers", "%q keeps the signals inside the Django processes: set WEBSOCKET_WORKERS = %q", w.Workers, workersCelery)
-	}
-}
-
-func (c *Celery) check(f *faults) {
-	if c.BrokerURL == "" {
-		f.addf("celery.broker_url", "missing")
-	}
-	c.BrokerTransportOptions = object(f, "celery.broker_transport_options", c.BrokerTransportOptions)
-	c.ResultBackendTransportOptions = object(f, "celery.result_backend_transport_options", c.ResultBackendTransportOptions)
-	required(f, "celery.task_default_queue", c.TaskDefaultQueue)
-	if c.ResultExpires != nil && *c.ResultExpires < 0 {
-		f.addf("celery.result_expires", "is negative")
-	}
-	if !slices.ContainsFunc(c.AcceptContent, func(s string) bool { return s == "json" || s == "application/json" }) {
-		f.addf("celery.accept_content", "lacks json: the Python workers refuse the signals' tasks")
 	}
 }
 
@@ -133,7 +117,7 @@ func required(f *faults, setting, value string) {
 }
 
 // object notes options that are no JSON object, and returns none for null.
-func object(f *faults, setting string, options json.RawMessage) json.RawMessage {
+func object[T ~[]byte](f *faults, setting string, options T) T {
 	switch text := string(options); {
 	case text == "" || text == "null":
 		return nil
