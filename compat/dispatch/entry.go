@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dfws/dfws/celeryproto"
@@ -51,6 +52,8 @@ type Entry struct {
 	// DefaultQueue is the queue of handlers that name none. The publisher's workers consume it.
 	DefaultQueue string               `json:"default_queue"`
 	Signals      map[string][]Handler `json:"signals"`
+	// Errbacks says how errbacks are called that may be Python functions; only in Python's entry, once a Python worker has started.
+	Errbacks *Errbacks `json:"errbacks,omitempty"`
 }
 
 // Handler is one registered function of a signal.
@@ -169,6 +172,9 @@ func decodeEntry(publisher string, b []byte) (*Entry, error) {
 	if err := e.validate(); err != nil {
 		return nil, err
 	}
+	if e.Errbacks != nil {
+		slices.Sort(e.Errbacks.OldStyle)
+	}
 	for _, handlers := range e.Signals {
 		for i := range handlers {
 			handlers[i].Publisher, handlers[i].Language = e.Publisher, e.Language
@@ -189,6 +195,8 @@ func (e *Entry) validate() error {
 		return fmt.Errorf("language: %q is not known", e.Language)
 	case isGo && e.DefaultQueue == "":
 		return errors.New("default_queue: missing")
+	case e.Errbacks != nil && (e.Errbacks.Task == "" || e.Errbacks.Queue == ""):
+		return errors.New("errbacks: task or queue missing")
 	}
 	return nil
 }

@@ -9,19 +9,20 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from celery import Celery
 from django.contrib.auth import get_user_model
 from django.http.response import HttpResponseBase
 from django.test import AsyncClient
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from dfws import _df, background, registry, routing, store
+from dfws import _df, apps, background, registry, routing, store
 from tests import settings, views
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,8 +88,35 @@ def redis(redis_server: Server) -> Iterator[Any]:
     store._forget_parent()
     routing.forget()
     routing._process.snapshot = registry.EMPTY
+    registry._process.errbacks = None
+    apps._published_by.clear()
     yield connection
     wait_until(lambda: background.pending() == 0)
+    connection.close()
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
+    """The site's Celery application as a worker has it: with all its tasks, and without waiting for results."""
+    found: Celery = _df.celery_application()
+    found.loader.import_default_modules()
+    monkeypatch.setattr(found.backend, "on_task_call", lambda *_: None)
+    monkeypatch.setattr(found.backend, "add_pending_result", lambda result, **_: result)
+    return found
+
+
+@pytest.fixture
+def journal(redis: Any) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
+    """Read what the shop's tasks wrote down, as soon as it is so much."""
+    connection: Any = Redis(port=settings.REDIS_PORT, db=4, decode_responses=True)
+
+    def read(count: int) -> list[dict[str, Any]]:
+        wait_until(lambda: connection.llen("shop:journal") >= count, 30)
+        found = [json.loads(text) for text in connection.lrange("shop:journal", 0, -1)]
+        connection.delete("shop:journal")
+        return found
+
+    yield read
     connection.close()
 
 
@@ -129,6 +157,11 @@ def publish_go(redis: Any, signals: dict[str, Any], *, default_queue: str = "go"
     }
     redis.hset("dfws:registry", publisher, json.dumps(entry))
     routing.forget()
+
+
+def entry_of(redis: Any) -> Any:
+    """Read this site's entry of the registry."""
+    return json.loads(redis.hget("dfws:registry", "python"))
 
 
 def handler(queue: str | None, allow: str = "everyone") -> dict[str, Any]:

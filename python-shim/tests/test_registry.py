@@ -8,11 +8,7 @@ import pytest
 from django.test import Client, override_settings
 
 from dfws import _df, apps, background, registry, routing
-from tests.conftest import Server, publish_go, wait_until
-
-
-def entry_of(redis: Any) -> Any:
-    return json.loads(redis.hget("dfws:registry", "python"))
+from tests.conftest import Server, entry_of, publish_go, wait_until
 
 
 def test_entry(redis: Any) -> None:

@@ -35,15 +35,16 @@ class DfwsConfig(AppConfig):
 
     @staticmethod
     def _install() -> None:
-        from celery.signals import worker_init, worker_ready
+        from celery.signals import heartbeat_sent, worker_init, worker_ready
 
         from dfws import _df, revocation
 
         _df.install(_Hooks())
         revocation.connect()
         # worker_ready too: started as `celery -A df_websockets`, Django is set up during worker_init, too late for its receivers.
-        worker_init.connect(_serving, dispatch_uid="dfws.worker_init")
-        worker_ready.connect(_serving, dispatch_uid="dfws.worker_ready")
+        worker_init.connect(_working, dispatch_uid="dfws.worker_init")
+        worker_ready.connect(_working, dispatch_uid="dfws.worker_ready")
+        heartbeat_sent.connect(_living, dispatch_uid="dfws.heartbeat_sent")
 
 
 class _Hooks:
@@ -72,7 +73,27 @@ class _Hooks:
 _published_by: set[int] = set()
 
 
-def _serving(**_: object) -> None:
+def _working(*, sender: Any, **_: object) -> None:
+    """Publish as a worker does: it knows every task of the site."""
+    from dfws import conf, registry
+
+    if not conf.enabled():
+        return
+    try:
+        registry.this_is_a_worker(sender.app)
+    except Exception:
+        # The site's tasks and routers are asked here. Without the answer, Go workers send errbacks as if there were only one kind.
+        logger.exception("how errbacks are to be called is not published")
+    _serving()
+
+
+def _living(**_: object) -> None:
+    from dfws import registry
+
+    registry.check_now_and_then()
+
+
+def _serving() -> None:
     """Publish this site's handlers, once per process: it serves pages, or it is a Celery worker."""
     from dfws import conf, registry
 

@@ -17,13 +17,26 @@ from typing import Any, Final, cast
 
 from django.conf import settings
 from redis import Redis
+from redis.client import Pipeline
 
-from dfws import _df, background, conf, store
+from dfws import _df, background, conf, errbacks, store
 
 logger = logging.getLogger("dfws")
 
 SCHEMA: Final = 1
 PUBLISHER: Final = "python"
+# How often a worker looks whether its entry is still there: somebody may have flushed Redis, which nobody else can repair.
+CHECK_PERIOD: Final = 30.0
+
+
+class _Process:
+    """What this process knows; the children of a worker's pool know what the worker does."""
+
+    errbacks: dict[str, Any] | None = None
+    checked_at = 0.0
+
+
+_process = _Process()
 
 
 # --- publishing ------------------------------------------------------------------------------------------------------
@@ -39,7 +52,7 @@ def local_signals() -> dict[str, list[dict[str, Any]]]:
 
 
 def local_entry() -> dict[str, Any]:
-    """Make this site's entry of the registry."""
+    """Make this site's entry of the registry, without what only a Celery worker can say."""
     signals = local_signals()
     return {
         "schema": SCHEMA,
@@ -61,24 +74,47 @@ def digest(signals: Mapping[str, Any]) -> str:
 
 
 def publish(connection: Redis | None = None) -> bool:
-    """Publish this site's entry; False when Redis has the same one already. Raises redis.RedisError when Redis is away."""
+    """Publish this site's entry; False when Redis has the same one already. Raises redis.RedisError when Redis is away.
+
+    What workers say about errbacks stays, whoever publishes: a process that serves pages has imported only some of the tasks.
+    """
     connection = connection or store.client()
     entry = local_entry()
-    old = _parse(connection.hget(store.registry_key(), PUBLISHER))
-    if all(old.get(name) == entry[name] for name in ("schema", "digest", "default_queue", "app")):
-        return False
-    with connection.pipeline(transaction=True) as pipeline:
+
+    def write(pipeline: Pipeline) -> bool:
+        old = _parse(pipeline.hget(store.registry_key(), PUBLISHER))
+        entry["errbacks"] = _process.errbacks if _process.errbacks is not None else _read_errbacks(old)
+        if all(old.get(name) == entry[name] for name in ("schema", "digest", "default_queue", "app", "errbacks")):
+            return False
+        pipeline.multi()
         pipeline.hset(store.registry_key(), PUBLISHER, json.dumps(entry))
         pipeline.publish(store.registry_channel(), PUBLISHER)
-        pipeline.execute()
-    logger.info("published the handlers of %d signals", len(entry["signals"]))
-    return True
+        return True
+
+    watched = store.registry_key()
+    written = bool(connection.transaction(write, watched, value_from_callable=True))  # type: ignore[arg-type]  # its result is returned
+    if written:
+        logger.info("published the handlers of %d signals", len(entry["signals"]))
+    return written
 
 
 def publish_soon() -> None:
     """Publish from a thread, until Redis took it. The site's modules are imported here, not there: Python imports in one thread best."""
     _df.import_handlers()
     background.submit("registry", publish)
+
+
+def this_is_a_worker(app: Any) -> None:
+    """Note how Go workers have errbacks called. Only a Celery worker can say: it runs them, and it has imported all tasks."""
+    _process.errbacks = {"task": errbacks.TASK, "queue": errbacks.queue(app), "old_style": errbacks.names_taking_task_id(app)}
+    _process.checked_at = time.monotonic()
+
+
+def check_now_and_then() -> None:
+    """Publish again what Redis lost; called by each heartbeat of a worker."""
+    if conf.enabled() and time.monotonic() - _process.checked_at >= CHECK_PERIOD:
+        _process.checked_at = time.monotonic()
+        publish_soon()
 
 
 def site_module() -> str:
@@ -180,6 +216,15 @@ def _read_handler(publisher: str, entry: Mapping[str, Any], handler: Any) -> Rem
     if queue is None and not handler.get("dynamic"):
         return None
     return RemoteHandler(publisher, str(entry.get("language")), queue, str(handler.get("allow")))
+
+
+def _read_errbacks(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a worker said about errbacks, unless it is malformed: then it must not be passed on."""
+    found = entry.get("errbacks")
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), str) and found[name] for name in ("task", "queue")):
+        return None
+    names = found.get("old_style")
+    return found if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 def _parse(text: Any) -> dict[str, Any]:

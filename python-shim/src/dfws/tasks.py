@@ -1,4 +1,4 @@
-"""Celery task of dfws; Celery finds it by itself in each worker of the site."""
+"""Celery tasks of dfws; Celery finds them by itself in each worker of the site."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from dfws import _df, routing
+from dfws.errbacks import TASK as ERRBACK_TASK
+from dfws.errbacks import call as call_errbacks
 
 logger = logging.getLogger("dfws")
 
@@ -42,6 +44,23 @@ def resolve_queues(
     for queue in sorted(queues):
         arguments: list[Any] = [signal, window_info, kwargs, from_client, [], True, queue]
         _df.call_task(queue, arguments, _celery_options(options or {}))
+
+
+@shared_task(name=ERRBACK_TASK, bind=True, serializer="json", ignore_result=True)
+def errback(
+    self: Any,
+    request: dict[str, Any],
+    exception: dict[str, Any],
+    traceback: str | None,
+    errbacks: list[Any],
+) -> None:
+    """Call the errbacks of a task that failed in a Go worker.
+
+    ``request`` is what Celery's workers make ``Task.request`` of: the headers of the task's message, its ``args`` and ``kwargs``, the
+    members of its embed, ``properties``, ``reply_to``, ``correlation_id``, ``hostname`` and ``delivery_info``. ``exception`` is the
+    failure as results have it: ``exc_type``, ``exc_message`` and ``exc_module``.
+    """
+    call_errbacks(self, request, exception, traceback, errbacks)
 
 
 def _celery_options(options: dict[str, Any]) -> dict[str, Any]:
