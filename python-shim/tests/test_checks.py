@@ -4,6 +4,7 @@ from importlib import metadata
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.test import override_settings
 
 from dfws import _df, checks, export
@@ -48,6 +49,7 @@ def test_silent_when_inactive(enabled: bool | None) -> None:
         ({"DFWS_GO_QUEUE": "celery"}, "dfws.E011"),
         ({"DFWS_TYPO": 1}, "dfws.W004"),
         ({"CELERY_BROKER_URL": "redis://elsewhere"}, "dfws.W002"),
+        ({"CELERY_TASK_ROUTES": {"a": "b"}}, "dfws.W002"),
     ],
 )
 def test_what_cannot_work(settings: dict[str, Any], expected: str) -> None:
@@ -64,9 +66,11 @@ def test_workers(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     ("values", "expected"),
     [
         ({"broker_url": "amqp://h"}, "dfws.E006"),
-        ({"broker_url": "sentinel://h:26379"}, "dfws.E006"),
-        ({"broker_url": "redis://a;redis://b"}, "dfws.E006"),
-        ({"broker_url": ["redis://a", "redis://b"]}, "dfws.E006"),
+        ({"broker_url": "redis://a;amqp://b"}, "dfws.E006"),
+        ({"broker_url": "sentinel://h:26379"}, "dfws.E012"),
+        ({"broker_url": "redis://a;redis://b"}, "dfws.E012"),
+        ({"broker_url": ["redis://a", "redis://b"]}, "dfws.E012"),
+        ({"broker_use_ssl": True}, "dfws.W005"),
         ({"broker_read_url": "redis://elsewhere"}, "dfws.E006"),
         ({"task_create_missing_queues": False}, "dfws.E010"),
     ],
@@ -75,6 +79,56 @@ def test_broker(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], expecte
     for name, value in values.items():
         monkeypatch.setitem(_df.celery_conf().changes, name, value)
     assert ids() == [expected]
+
+
+def test_several_brokers_with_a_redis_of_dfws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_df.celery_conf().changes, "broker_url", "sentinel://a;sentinel://b")
+    assert ids(DFWS_REDIS_URL="redis://h") == []
+
+
+def test_names_that_say_the_same() -> None:
+    assert ids(CELERY_TASK_ACKS_LATE=False, CELERY_TASK_SERIALIZER="json") == []
+
+
+def test_names_that_df_websockets_does_not_read() -> None:
+    with override_settings(CELERY_TASK_ROUTES={"a": "b"}, CELERY_WORKER_CONCURRENCY=3):
+        (message,) = checks.check_dfws()
+    assert "CELERY_TASK_ROUTES, CELERY_WORKER_CONCURRENCY" in message.msg
+    assert message.hint == "Use Celery's old names: CELERY_ROUTES, CELERYD_CONCURRENCY."
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"task_always_eager": True}, ["dfws.E013"]),
+        ({"security_key": "/key"}, ["dfws.E014"]),
+        ({"redis_backend_credential_provider": "site.Provider"}, ["dfws.E015"]),
+        ({"redis_backend_use_ssl": True}, ["dfws.E016"]),
+        ({"result_backend": "rpc://"}, ["dfws.W006"]),
+        ({"result_backend": "db+sqlite:///site"}, ["dfws.W006"]),
+        ({"result_backend": "django-cache"}, ["dfws.W006"]),
+        ({"result_backend": "sentinel://a;sentinel://b"}, []),
+        ({"result_backend": None}, []),
+        ({"result_backend": "django-db"}, [] if apps.is_installed("django_celery_results") else ["dfws.E016"]),
+        ({"task_routes": {"a.*": "q"}}, []),
+        ({"task_routes": [{"a.*": "q"}, "site.Router"]}, ["dfws.W007"]),
+        ({"task_routes": {"a": None}}, ["dfws.W007"]),
+        ({"task_annotations": {"a": {"rate_limit": "1/s"}}}, []),
+        ({"task_annotations": {"a": {"on_failure": print}}}, ["dfws.W007"]),
+    ],
+)
+def test_what_go_does_not_do(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], expected: list[str]) -> None:
+    for name, value in values.items():
+        monkeypatch.setitem(_df.celery_conf().changes, name, value)
+    messages = checks.check_dfws()
+    assert [message.id for message in messages] == expected
+    assert all(message.hint or message.id == "dfws.E016" for message in messages)
+
+
+def test_warning_names_what_only_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_df.celery_conf().changes, "task_routes", ["site.Router", {"a": None}])
+    (message,) = checks.check_dfws()
+    assert "router site.Router, a route that is a NoneType" in message.msg
 
 
 def test_declared_go_queue(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any, Final
 
+from celery.app.defaults import _TO_NEW_KEY, _TO_OLD_KEY  # type: ignore[attr-defined]  # as dfws._df
 from django.conf import settings
 from django.core.cache import InvalidCacheBackendError, caches
 from django.core.cache.backends.dummy import DummyCache
@@ -13,7 +14,8 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
-from dfws import _df, conf, export, store, urls
+from dfws import _df, celery_settings, conf, databases, export, store, urls
+from dfws.plain import ExportError
 
 TAG: Final = "dfws"
 
@@ -98,21 +100,25 @@ def _channel_layer() -> Iterable[CheckMessage]:
 
 def _broker() -> Iterable[CheckMessage]:
     celery = _df.celery_conf()
-    if not urls.is_redis(celery.broker_write_url):
-        name = urls.scheme(celery.broker_write_url) or "a list of servers"
+    if not urls.is_redis_family(celery.broker_write_url):
         yield Error(
-            f"Celery's broker is not one Redis server but {name}.",
+            f"Celery's broker is not Redis but {urls.scheme(celery.broker_write_url) or 'no URL'}.",
             hint='Set BROKER_URL = "redis://…": df_websockets reads Celery\'s settings under their old names.',
             id="dfws.E006",
         )
     elif celery.broker_read_url != celery.broker_write_url:
-        yield Error("Celery reads from another broker than it writes to; the gateway has one.", id="dfws.E006")
-    ignored = getattr(settings, "CELERY_BROKER_URL", None)
-    if ignored and ignored != celery.broker_write_url:
+        yield Error("Celery reads from another broker than it writes to; the Go side has one.", id="dfws.E006")
+    elif conf.get().redis_url is None and not urls.is_redis(celery.broker_write_url):
+        yield Error(
+            "Celery's broker is several servers, and DFWS_REDIS_URL is not set.",
+            hint="Set DFWS_REDIS_URL to the Redis for the registry of signals and the tickets.",
+            id="dfws.E012",
+        )
+    if celery.broker_use_ssl is True:
         yield Warning(
-            "df_websockets does not read CELERY_BROKER_URL.",
-            hint="Name the setting BROKER_URL.",
-            id="dfws.W002",
+            "broker_use_ssl is True, which kombu ignores for Redis: the connections to the broker are not encrypted.",
+            hint='Use rediss:// in the URL, or a dictionary such as {"ssl_cert_reqs": "required"}.',
+            id="dfws.W005",
         )
     if celery.task_create_missing_queues is False and conf.get().go_queue not in _queue_names(celery):
         yield Error(
@@ -120,6 +126,76 @@ def _broker() -> Iterable[CheckMessage]:
             hint="Add it to CELERY_QUEUES, or set CELERY_CREATE_MISSING_QUEUES = True.",
             id="dfws.E010",
         )
+
+
+def _celery_names() -> Iterable[CheckMessage]:
+    """Warn of names that Celery's own Django integration reads, with namespace="CELERY", and df_websockets does not."""
+    celery = _df.celery_conf()
+    ignored = {
+        f"CELERY_{new.upper()}": old
+        for new, old in _TO_OLD_KEY.items()
+        if f"CELERY_{new.upper()}" not in _TO_NEW_KEY
+        and hasattr(settings, f"CELERY_{new.upper()}")
+        and getattr(settings, f"CELERY_{new.upper()}") != celery.get(new)
+    }
+    if ignored:
+        yield Warning(
+            f"df_websockets does not read {', '.join(sorted(ignored))}.",
+            hint=f"Use Celery's old names: {', '.join(ignored[name] for name in sorted(ignored))}.",
+            id="dfws.W002",
+        )
+
+
+def _celery() -> Iterable[CheckMessage]:
+    """What Go programs refuse, or do not do."""
+    celery = _df.celery_conf()
+    if celery.task_always_eager:
+        yield Error(
+            "task_always_eager is on: Python runs each task where it is called, and nobody runs the tasks that the gateway sends.",
+            hint="Switch CELERY_ALWAYS_EAGER off where a gateway runs.",
+            id="dfws.E013",
+        )
+    if names := celery_settings.security(celery):
+        yield Error(
+            f"Messages are signed ({', '.join(names)}): Go programs can neither sign nor verify them.",
+            hint="Leave these settings out, and protect Redis by a password and TLS.",
+            id="dfws.E014",
+        )
+    if celery.get("redis_backend_credential_provider"):
+        yield Error(
+            "redis_backend_credential_provider is Python code, which Go programs cannot run.",
+            hint="Use a user and a password for the result backend.",
+            id="dfws.E015",
+        )
+    try:
+        results = celery_settings.result_backend(celery)
+        if results == celery_settings.DATABASE_BACKEND:
+            databases.results_alias()
+    except ExportError as error:
+        yield Error(str(error), id="dfws.E016")
+    else:
+        if not celery_settings.can_keep_results(results):
+            yield Warning(
+                f"Go workers cannot store results in {urls.scheme(results) or results}.",
+                hint="Use Redis, or django-db of django-celery-results.",
+                id="dfws.W006",
+            )
+    for setting, described in (
+        ("task_routes", celery_settings.task_routes(celery.task_routes)),
+        ("task_annotations", celery_settings.task_annotations(celery.task_annotations)),
+    ):
+        if found := celery_settings.what_only_python_runs(described):
+            yield Warning(
+                f"{setting} has what only Python can run: {', '.join(found)}.",
+                hint=_ONLY_PYTHON[setting],
+                id="dfws.W007",
+            )
+
+
+_ONLY_PYTHON: Final = {
+    "task_routes": "Put a table of names and patterns in front, with the tasks that Go programs send, or let them name the queue.",
+    "task_annotations": "Use a table of task names and values. Go workers do not apply the rest.",
+}
 
 
 def _queue_names(celery: Any) -> set[str]:
@@ -185,6 +261,8 @@ _CHECKS: Final[tuple[Callable[[], Iterable[CheckMessage]], ...]] = (
     _workers,
     _channel_layer,
     _broker,
+    _celery_names,
+    _celery,
     _middleware,
     _settings,
     _redis_versions,
