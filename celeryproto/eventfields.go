@@ -111,8 +111,9 @@ func TaskReceivedFields(t *Task) (Members, error) {
 		return nil, err
 	}
 	described := d.members()
-	const name, args, kwargs = 0, 1, 2
-	for _, i := range []int{name, args, kwargs} {
+	const args, kwargs = 1, 2
+	f.text(keyName, cmp.Or(t.Shadow, t.Name)) // celery 5.7, worker/request.py, Request.name
+	for _, i := range []int{args, kwargs} {
 		f.raw(described[i].Key, described[i].Value)
 	}
 	f.textOrNull(keyRootID, t.RootID)

@@ -1,6 +1,7 @@
 package celeryproto
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/big"
@@ -23,17 +24,21 @@ const (
 // (celery 5.7, utils/saferepr.py): like Python's repr, typed values as the
 // Python objects that they become, about 1024 characters, 3 levels. It is ""
 // for what is no JSON.
-func Repr(r Raw) string { return repr(r, false) }
+func Repr(r Raw) string { return repr(r, false, reprMaxChars) }
+
+// ReprSize is Repr with about so many characters instead (Task.resultrepr_maxsize
+// of Celery); 0 means 1024.
+func ReprSize(r Raw, chars int) string { return repr(r, false, cmp.Or(chars, reprMaxChars)) }
 
 // ReprTuple is Repr with the outermost array as a tuple: Celery's callers
 // mostly pass their arguments as one.
-func ReprTuple(r Raw) string { return repr(r, true) }
+func ReprTuple(r Raw) string { return repr(r, true, reprMaxChars) }
 
-func repr(r Raw, asTuple bool) string {
+func repr(r Raw, asTuple bool, chars int) string {
 	if CheckJSON(r, JSONLimits{}) != nil {
 		return ""
 	}
-	w := reprWriter{left: reprMaxChars, asTuple: asTuple}
+	w := reprWriter{left: chars, asTuple: asTuple}
 	w.value(r)
 	return string(w.out)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"regexp"
 	"runtime"
 	"slices"
@@ -82,6 +81,20 @@ type Config struct {
 	SoftShutdownTimeout time.Duration
 	// HardStopTimeout is how long they may go on after their own context was then cancelled. Zero: 5 s.
 	HardStopTimeout time.Duration
+	// TaskEvents publishes what happens to tasks for monitors such as Flower, from the start on, as Celery's -E; remote control can
+	// switch it. The default is the setting worker_send_task_events.
+	TaskEvents Choice
+	// WithoutRemoteControl makes the worker deaf to `celery inspect` and `celery control`, and to revocations. The setting
+	// worker_enable_remote_control = False does so too.
+	WithoutRemoteControl bool
+	// WithoutMingle does not ask the other workers for revoked tasks at the start.
+	WithoutMingle bool
+	// WithoutGossip does not listen to the other workers' events. Elections among Python workers then may not end.
+	WithoutGossip bool
+	// WithoutHeartbeat publishes no worker-online, worker-heartbeat and worker-offline: monitors do not see the worker then.
+	WithoutHeartbeat bool
+	// HeartbeatInterval is the time between two heartbeats. Zero: 2 s, as in Celery.
+	HeartbeatInterval time.Duration
 	// Logger gets what happens; nil: nothing is logged.
 	Logger *slog.Logger
 	// Observer gets what an operator may want to count.
@@ -107,6 +120,7 @@ func (c Config) withDefaults() Config {
 	c.MaxHopDelay = orDefault(c.MaxHopDelay, max(DefaultMaxHopDelay, c.HopDelay))
 	c.SoftStopTimeout = orDefault(c.SoftStopTimeout, DefaultSoftStopTimeout)
 	c.HardStopTimeout = orDefault(c.HardStopTimeout, DefaultHardStopTimeout)
+	c.HeartbeatInterval = orDefault(c.HeartbeatInterval, DefaultHeartbeatInterval)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -141,6 +155,7 @@ func (c Config) validate() error {
 	fault(c.HopDelay < 0, "HopDelay is negative")
 	fault(c.MaxHopDelay < c.HopDelay, "MaxHopDelay is shorter than HopDelay")
 	fault(c.HardStopTimeout < 0, "HardStopTimeout is negative")
+	fault(c.HeartbeatInterval < 0, "HeartbeatInterval is negative")
 	return errors.Join(append(faults, c.checkQueues(c.Queues))...)
 }
 
@@ -196,10 +211,7 @@ func hopRest(hop int) time.Duration {
 
 // nodeName is this process in results and for remote control (celery 5.7, utils/nodenames.py).
 func (c Config) nodeName() string {
-	host, err := os.Hostname()
-	if err != nil || host == "" {
-		host = "localhost"
-	}
+	host := hostName()
 	short, domain, _ := strings.Cut(host, ".")
 	name := c.NodeName
 	if name == "" {

@@ -32,8 +32,13 @@ type consumer interface {
 	giveBack(ctx context.Context, jobs []*job) error
 	// giveBackAll does so with everything that is not settled.
 	giveBackAll(ctx context.Context) error
-	// addPrefetch changes how many messages may be held.
+	// addPrefetch changes how many messages may be held, prefetch tells.
 	addPrefetch(n int)
+	prefetch() int
+	// queues are those that messages are taken from, addQueue and cancelQueue change them.
+	queues() []string
+	addQueue(queue string)
+	cancelQueue(queue string)
 }
 
 // engine moves jobs from the consumer through the slots to the settler.
@@ -121,7 +126,9 @@ func (e *engine) run(ctx context.Context, c consumer) error {
 	defer p.stopSettle(nil)
 	defer p.stopWork(nil)
 	defer p.stopFetch(nil)
-	e.slots.resize(e.cfg.Concurrency)
+	if size, _, _ := e.slots.counts(); size == 0 { // else remote control was faster
+		e.slots.resize(e.cfg.Concurrency)
+	}
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { e.schedule.run(p.fetch, e.admit) })
@@ -293,7 +300,6 @@ func (e *engine) beginSettling() bool {
 func (e *engine) receive(r received) {
 	p, now := e.phases, time.Now()
 	j, err := e.handlers.open(r, now)
-	e.table.add(j)
 	switch {
 	case errors.Is(err, errUnhandled):
 		e.background(func() { e.unhandled(p, j, err) })
@@ -302,6 +308,7 @@ func (e *engine) receive(r received) {
 		e.background(func() { e.settle.dead(p.settle, j, DeadUndecodable, err) })
 		return
 	}
+	e.table.add(j)
 	if e.discard(j, now) {
 		return
 	}
@@ -371,7 +378,9 @@ func (e *engine) work(j *job) {
 	}
 	ctx, cancel := context.WithCancelCause(p.work)
 	defer cancel(nil)
-	j.begin(now, cancel)
+	if j.begin(now, cancel) {
+		e.endSoon(j)
+	}
 	due := j.taken
 	if j.eta.After(due) {
 		due = j.eta
@@ -430,13 +439,21 @@ func (e *engine) abandon(j *job, rep Report) {
 	e.finish(j, rep)
 }
 
-// terminate ends the handlers of a task by remote control, and its job without them when they do not return.
-func (e *engine) terminate(j *job) bool {
-	if !j.terminate(errTerminated) {
+// terminate ends the handlers of a task by remote control, and its job without them when they do not return. signum is the OS signal
+// that Celery would use.
+func (e *engine) terminate(j *job, signum int) bool {
+	if !j.terminate(errTerminated, signum) {
 		return false
 	}
-	time.AfterFunc(endGrace, func() { e.abandon(j, Report{Outcome: Revoked, Err: errTerminated}) })
+	if phase, _, _ := j.state(); phase == phaseActive {
+		e.endSoon(j)
+	}
 	return true
+}
+
+// endSoon ends a terminated job when its handlers do not return by themselves.
+func (e *engine) endSoon(j *job) {
+	time.AfterFunc(endGrace, func() { e.abandon(j, Report{Outcome: Revoked, Err: errTerminated}) })
 }
 
 // finish writes how a job ended: with the ends of many others when nothing else is to be done, or in a goroutine.

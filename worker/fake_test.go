@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -98,10 +99,12 @@ type fakeBroker struct {
 	messagesC chan received // sent by tests, received by run
 	backC     chan struct{} // closed by giveBackAll
 
-	mu     sync.Mutex // guards the fields below
-	stored map[string]*celeryproto.ResultMeta
-	fail   int // how many of the next stores fail
-	given  int // jobs given back before they began
+	mu       sync.Mutex // guards the fields below
+	stored   map[string]*celeryproto.ResultMeta
+	fail     int // how many of the next stores fail
+	given    int // jobs given back before they began
+	window   int // sum of addPrefetch
+	consumed []string
 
 	published []redisbroker.Message
 }
@@ -131,7 +134,37 @@ func (b *fakeBroker) giveBack(_ context.Context, jobs []*job) error {
 	return nil
 }
 
-func (b *fakeBroker) addPrefetch(int) {}
+func (b *fakeBroker) addPrefetch(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.window += n
+}
+
+func (b *fakeBroker) prefetch() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.window
+}
+
+func (b *fakeBroker) queues() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.consumed)
+}
+
+func (b *fakeBroker) addQueue(queue string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Contains(b.consumed, queue) {
+		b.consumed = append(b.consumed, queue)
+	}
+}
+
+func (b *fakeBroker) cancelQueue(queue string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.consumed = slices.DeleteFunc(b.consumed, func(q string) bool { return q == queue })
+}
 
 func (b *fakeBroker) giveBackAll(context.Context) error {
 	close(b.backC)

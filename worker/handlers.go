@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -13,12 +14,13 @@ import (
 
 // handlers is what was registered. It is filled before Run and only read afterwards.
 type handlers struct {
-	mu      sync.Mutex // guards all fields until frozen; then they are only read
-	frozen  bool
-	signals map[string][]*signalHandler // by signal name, in order of registration
-	tasks   map[string]*taskHandler
-	order   []*signalHandler
-	index   map[signalQueue][]*signalHandler // of signals, made by freeze
+	mu       sync.Mutex // guards all fields until frozen; then they are only read
+	frozen   bool
+	signals  map[string][]*signalHandler // by signal name, in order of registration
+	tasks    map[string]*taskHandler
+	order    []*signalHandler
+	controls map[string]command               // of the program
+	index    map[signalQueue][]*signalHandler // of signals, made by freeze
 
 	limits       celeryproto.Limits // of messages, with the site's accept_content
 	site         sitePolicy         // what freeze resolves the tasks' options with
@@ -30,7 +32,9 @@ type handlers struct {
 type signalQueue struct{ signal, queue string }
 
 func newHandlers(site sitePolicy, limits celeryproto.Limits) *handlers {
-	return &handlers{signals: map[string][]*signalHandler{}, tasks: map[string]*taskHandler{}, site: site, limits: limits}
+	return &handlers{
+		signals: map[string][]*signalHandler{}, tasks: map[string]*taskHandler{}, controls: map[string]command{}, limits: limits, site: site,
+	}
 }
 
 var errRunning = errors.New("registered after Run was called")
@@ -80,6 +84,44 @@ func (w *Worker) addTask(t *taskHandler) {
 	default:
 		h.tasks[t.task] = t
 	}
+}
+
+func (w *Worker) addControl(name string, c command) {
+	h := w.handlers
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.frozen:
+		w.log.Error("handler ignored", "control", name, "err", errRunning)
+	case h.controls[name] != nil:
+		h.faults = append(h.faults, fmt.Errorf("worker: control command %q: two functions", name))
+	default:
+		h.controls[name] = c
+	}
+}
+
+// isSignals tells whether a task is the one that carries df_websockets' signals, and this worker has handlers for some.
+func (h *handlers) isSignals(task string) bool { return task == compat.TaskName && len(h.signals) > 0 }
+
+// policyOf is how a task is run here; nil for one that this worker does not have.
+func (h *handlers) policyOf(task string) *policy {
+	if t := h.tasks[task]; t != nil {
+		return &t.policy
+	}
+	if h.isSignals(task) {
+		return &h.signalPolicy
+	}
+	return nil
+}
+
+// names are the tasks of this worker, sorted.
+func (h *handlers) names() []string {
+	names := slices.Collect(maps.Keys(h.tasks))
+	if h.isSignals(compat.TaskName) {
+		names = append(names, compat.TaskName)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // freeze ends registration. Its error joins every mistake made in it.

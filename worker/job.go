@@ -47,6 +47,7 @@ type job struct {
 	abandoned bool                     // ended without them, and another goroutine has their slot
 	cancel    context.CancelCauseFunc  // ends the handlers' context; nil before they are called
 	doomed    error                    // why they are to be ended as soon as they begin
+	signum    int                      // the OS signal by which Celery would have ended them
 	trail     []celeryproto.ResultTree // what they sent
 }
 
@@ -67,24 +68,25 @@ func (j *job) enter(p phase) {
 	j.mu.Unlock()
 }
 
-// begin notes that the handlers are called and how they are stopped. One who wanted them stopped before does it now.
-func (j *job) begin(now time.Time, cancel context.CancelCauseFunc) {
+// begin notes that the handlers are called and how they are stopped. One who wanted them stopped before does it now: then it is true.
+func (j *job) begin(now time.Time, cancel context.CancelCauseFunc) (doomed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.phase, j.began, j.cancel = phaseActive, now, cancel
 	if j.doomed != nil {
 		cancel(j.doomed)
 	}
+	return j.doomed != nil
 }
 
 // terminate ends the handlers' context, now or once they are called. It reports whether the job had not ended.
-func (j *job) terminate(cause error) bool {
+func (j *job) terminate(cause error, signum int) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.over {
 		return false
 	}
-	j.doomed = cause
+	j.doomed, j.signum = cause, signum
 	if j.cancel != nil {
 		j.cancel(cause)
 	}
@@ -98,6 +100,13 @@ func (j *job) end() bool {
 	was := j.over
 	j.over, j.phase = true, phaseEnding
 	return !was
+}
+
+// terminatedBy is the OS signal that terminate was called with, 0 for none.
+func (j *job) terminatedBy() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.signum
 }
 
 // isAbandoned tells whether another goroutine has taken over the slot of the job.

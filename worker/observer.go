@@ -78,6 +78,11 @@ type Observer struct {
 	FrameLost func(signal string)
 	// ResultLost: a result could not be stored before the worker stopped.
 	ResultLost func(queue string)
+	// EventsDropped: events were not published; reason is one of the Event constants.
+	EventsDropped func(reason string, events int)
+	// Controlled: a command of remote control was obeyed or refused, with one of the Control constants as the outcome. command is
+	// "other" for names that this worker does not know.
+	Controlled func(command, outcome string)
 }
 
 func (o *Observer) started(t TaskInfo, waited time.Duration) {
@@ -137,5 +142,17 @@ func (o *Observer) frameLost(signal string) {
 func (o *Observer) resultLost(queue string) {
 	if o.ResultLost != nil {
 		o.ResultLost(queue)
+	}
+}
+
+func (o *Observer) eventsDropped(reason string, events int) {
+	if o.EventsDropped != nil {
+		o.EventsDropped(reason, events)
+	}
+}
+
+func (o *Observer) controlled(command, outcome string) {
+	if o.Controlled != nil {
+		o.Controlled(command, outcome)
 	}
 }

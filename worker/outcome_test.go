@@ -265,7 +265,7 @@ func TestStuckHandlers(t *testing.T) {
 	d := r.send(terminated)
 	eventually(t, "it runs", func() bool { return len(r.engine.table.in(phaseActive)) == 1 })
 	for _, j := range r.engine.table.in(phaseActive) {
-		r.engine.terminate(j)
+		r.engine.terminate(j, 15)
 	}
 	r.await(d)
 	if _, args := exceptionIn(t, r.broker.result(terminated.ID)); !cmp.Equal(args, []any{"terminated"}) {
@@ -293,7 +293,7 @@ func TestTerminate(t *testing.T) {
 	d := r.send(task)
 	eventually(t, "it runs", func() bool { return len(r.engine.table.in(phaseActive)) == 1 })
 	for _, j := range r.engine.table.in(phaseActive) {
-		if !r.engine.terminate(j) {
+		if !r.engine.terminate(j, 15) {
 			t.Error("not terminated")
 		}
 	}
@@ -353,7 +353,7 @@ func TestSlotsGrowAndShrink(t *testing.T) {
 	eventually(t, "all run", func() bool { _, busy, _ := r.engine.slots.counts(); return busy == 3 })
 	r.engine.slots.resize(1)
 	for _, j := range r.engine.table.in(phaseActive) {
-		r.engine.terminate(j)
+		r.engine.terminate(j, 15)
 	}
 	for _, d := range ends {
 		r.await(d)

@@ -81,22 +81,22 @@ func (s *settler) finish(ctx context.Context, j *job, rep Report) {
 	var ok bool
 	switch rep.Outcome {
 	case Succeeded:
-		ok = s.succeed(ctx, j, rep)
+		rep, ok = s.succeed(ctx, j, rep)
 	case Retried:
-		ok = s.retry(ctx, j, rep)
+		rep, ok = s.retry(ctx, j, rep)
 	case Rejected:
 		ok = s.reject(ctx, j, rep)
 	case Ignored:
 		ok = s.ack(ctx, j)
 	case Replaced:
-		ok = s.replace(ctx, j, rep)
+		rep, ok = s.replace(ctx, j, rep)
 	case Revoked:
 		s.revoke(ctx, j, Revoked)
 		return
 	case Abandoned:
 		ok = s.abandon(ctx, j)
 	default:
-		ok = s.fail(ctx, j, rep.Err)
+		rep, ok = s.fail(ctx, j, rep.Err)
 	}
 	s.over(j, rep, ok)
 }
@@ -127,35 +127,36 @@ func (s *settler) over(j *job, rep Report, ok bool) {
 	_, began, _ := j.state()
 	took := time.Since(began)
 	s.observer.finished(j.info(), outcome, took)
-	if ok {
+	if ok || rep.Outcome == Abandoned {
 		s.events.finished(j, rep, took)
 	}
 }
 
-// succeed is what celery 5.7, app/trace.py, does in this order: callbacks, chain, result, chord, ack.
-func (s *settler) succeed(ctx context.Context, j *job, rep Report) bool {
+// succeed is what celery 5.7, app/trace.py, does in this order: callbacks, chain, result, chord, ack. As those of fail, retry and replace,
+// the report says how the job has ended after all.
+func (s *settler) succeed(ctx context.Context, j *job, rep Report) (Report, bool) {
 	if err := s.flow.callbacks(ctx, s, j, rep.Result); err != nil {
 		if ctx.Err() != nil {
-			return false
+			return rep, false
 		}
 		return s.fail(ctx, j, err)
 	}
 	if s.stores(j) && !s.store(ctx, j, s.meta(j, celeryproto.StatusSuccess, rep.Result, "")) {
-		return false
+		return rep, false
 	}
-	return s.flow.part(ctx, s, j, celeryproto.StatusSuccess, rep.Result) && s.ack(ctx, j)
+	return rep, s.flow.part(ctx, s, j, celeryproto.StatusSuccess, rep.Result) && s.ack(ctx, j)
 }
 
 // fail is what celery 5.7, backends/base.py (mark_as_failure), does in this order: result, chord, chain, errbacks; then the ack.
-func (s *settler) fail(ctx context.Context, j *job, cause error) bool {
+func (s *settler) fail(ctx context.Context, j *job, cause error) (Report, bool) {
 	policy := j.policy
 	_, timedOut := hardLimitOf(cause)
 	late := policy.acksLate && !j.wasAcked()
 	switch {
 	case late && timedOut && !policy.acksOnTimeout, late && errors.Is(cause, ErrGoexit) && policy.requeueLost:
-		return s.requeue(ctx, j)
+		return Report{Outcome: Rejected, Err: &RejectError{Err: cause, Requeue: true}}, s.requeue(ctx, j)
 	}
-	return s.markFailed(ctx, j, s.failure(j, cause)) && s.ack(ctx, j)
+	return Report{Outcome: Failed, Err: cause}, s.markFailed(ctx, j, s.failure(j, cause)) && s.ack(ctx, j)
 }
 
 // markFailed stores a failure and lets everybody know who depends on the task.
@@ -167,22 +168,23 @@ func (s *settler) markFailed(ctx context.Context, j *job, m *celeryproto.ResultM
 }
 
 // retry sends the task again, stores RETRY and acks.
-func (s *settler) retry(ctx context.Context, j *job, rep Report) bool {
+func (s *settler) retry(ctx context.Context, j *job, rep Report) (Report, bool) {
 	retry, _ := errors.AsType[*RetryError](rep.Err)
 	plan, err := s.flow.retryPlan(j, retry)
 	if err == nil {
 		err = s.flow.insist(ctx, s, j, "retry", plan)
 	}
 	if err != nil { // what Python raises then
-		return ctx.Err() == nil && s.markFailed(ctx, j, s.failure(j, &RejectError{Err: err})) && s.ack(ctx, j)
+		err = &RejectError{Err: err}
+		return Report{Outcome: Failed, Err: err}, ctx.Err() == nil && s.markFailed(ctx, j, s.failure(j, err)) && s.ack(ctx, j)
 	}
 	if s.storesErrors(j) {
 		j.sent(plan.Children)
 		if !s.store(ctx, j, s.retryMeta(j, retry)) {
-			return false
+			return rep, false
 		}
 	}
-	return s.ack(ctx, j)
+	return rep, s.ack(ctx, j)
 }
 
 // reject is what celery 5.7, worker/request.py, does with Reject.
@@ -195,12 +197,15 @@ func (s *settler) reject(ctx context.Context, j *job, rep Report) bool {
 }
 
 // replace sends what stands in for the task, then acks.
-func (s *settler) replace(ctx context.Context, j *job, rep Report) bool {
+func (s *settler) replace(ctx context.Context, j *job, rep Report) (Report, bool) {
 	by, _ := errors.AsType[*replacement](rep.Err)
 	if err := s.flow.replace(ctx, s, j, by.by); err != nil {
-		return ctx.Err() == nil && s.fail(ctx, j, err)
+		if ctx.Err() != nil {
+			return rep, false
+		}
+		return s.fail(ctx, j, err)
 	}
-	return s.ack(ctx, j)
+	return rep, s.ack(ctx, j)
 }
 
 // abandon leaves a job that the worker's stop interrupted in unacked, to be given back. One that was acked already is lost; whoever
@@ -233,15 +238,22 @@ func (s *settler) ack(ctx context.Context, j *job) bool {
 	return j.wasAcked() || s.insist(ctx, j, "ack", j.ack)
 }
 
+// Why a task is REVOKED (celery 5.7, worker/request.py).
+const (
+	whyRevoked    = "revoked"
+	whyExpired    = "expired"
+	whyTerminated = "terminated"
+)
+
 // revoke ends a job that is not to be run, or was terminated while it ran: outcome is Revoked or Expired.
 func (s *settler) revoke(ctx context.Context, j *job, outcome Outcome) {
 	_, began, _ := j.state()
-	why := "revoked"
+	why := whyRevoked
 	switch {
 	case outcome == Expired:
-		why = "expired"
+		why = whyExpired
 	case !began.IsZero():
-		why = "terminated"
+		why = whyTerminated
 	}
 	j.logger(s.log).InfoContext(ctx, "task discarded", "reason", why)
 	m := s.revoked(j, why)
@@ -299,6 +311,9 @@ func (s *settler) dead(ctx context.Context, j *job, reason string, cause error) 
 	text := reason + ": " + cause.Error()
 	if s.insist(ctx, j, "dead letter", func(ctx context.Context) error { return j.deadLetter(ctx, text) }) {
 		s.observer.deadLettered(j.queue, reason)
+		if reason == DeadUnhandled {
+			s.events.unregistered(j)
+		}
 	} else {
 		outcome = Abandoned
 	}

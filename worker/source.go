@@ -88,6 +88,18 @@ func (s *redisSource) giveBackAll(ctx context.Context) error {
 // addPrefetch implements consumer.
 func (s *redisSource) addPrefetch(n int) { s.consumer.AddPrefetch(n) }
 
+// prefetch implements consumer.
+func (s *redisSource) prefetch() int { return s.consumer.Prefetch() }
+
+// queues implements consumer.
+func (s *redisSource) queues() []string { return s.consumer.Queues() }
+
+// addQueue implements consumer.
+func (s *redisSource) addQueue(queue string) { s.consumer.AddQueue(queue) }
+
+// cancelQueue implements consumer.
+func (s *redisSource) cancelQueue(queue string) { s.consumer.CancelQueue(queue) }
+
 // redisDelivery is a delivery of a running worker.
 type redisDelivery struct {
 	*redisbroker.Delivery

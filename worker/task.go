@@ -25,14 +25,15 @@ type Task[A, R any] struct {
 
 // taskHandler is a Task with its types erased.
 type taskHandler struct {
-	task    string
-	queue   string
-	name    string
-	options TaskOptions
-	policy  policy                  // of the options on the site, filled in before the worker consumes
-	limiter atomic.Pointer[limiter] // nil: no rate limit was ever set
-	site    *sitePolicy
-	run     func(ctx context.Context, call *TaskCall) (any, error)
+	task      string
+	queue     string
+	name      string
+	options   TaskOptions
+	policy    policy                  // of the options on the site, filled in before the worker consumes
+	limiter   atomic.Pointer[limiter] // nil: no rate limit was ever set
+	rateLimit atomic.Pointer[string]  // that remote control has set; nil: none
+	site      *sitePolicy
+	run       func(ctx context.Context, call *TaskCall) (any, error)
 }
 
 // HandleTask registers the handler of a task. Mistakes in t are reported together by Run.
@@ -58,12 +59,19 @@ func HandleTask[A, R any](w *Worker, t Task[A, R]) {
 	})
 }
 
-// rate is the task's rate limit per second, 0 for none. The text was checked.
+// rate is the task's rate limit per second at the start, 0 for none. The text was checked.
 func (t *taskHandler) rate() float64 {
-	text := t.options.RateLimit
-	if text == "" {
-		text = t.site.rateLimit
-	}
-	rate, _ := ParseRate(text)
+	rate, _ := ParseRate(t.rateText())
 	return rate
+}
+
+// rateText is the rate limit in effect, "" for none.
+func (t *taskHandler) rateText() string {
+	if set := t.rateLimit.Load(); set != nil {
+		return *set
+	}
+	if t.options.RateLimit != "" {
+		return t.options.RateLimit
+	}
+	return t.site.rateLimit
 }

@@ -150,10 +150,17 @@ func (w *Worker) serve(ctx context.Context, services *dispatch.Services) error {
 	})
 	group.Go(func() { w.keepAnnounced(background, reg, queues) })
 
-	settle := w.settler(services, backend)
+	b := newBus(w, services.Broker)
+	settle := w.settler(services, backend, b)
 	e := newEngine(w.cfg, w.handlers, w.executor(services, settle), settle)
-	w.log.Info("consuming", "app", w.cfg.App, "queues", queues, "concurrency", w.cfg.Concurrency)
 	e.begin(ctx, source)
+	b.attach(e, settle.flow)
+	stopBus, err := b.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopBus()
+	w.log.Info("consuming", "app", w.cfg.App, "node", b.node.name, "queues", queues, "concurrency", w.cfg.Concurrency)
 	w.engine.Store(e)
 	defer w.engine.Store(nil)
 	w.ready.Store(true)
@@ -182,7 +189,7 @@ func (w *Worker) executor(services *dispatch.Services, s *settler) *executor {
 	return e
 }
 
-func (w *Worker) settler(services *dispatch.Services, backend Backend) *settler {
+func (w *Worker) settler(services *dispatch.Services, backend Backend, b *bus) *settler {
 	celery := &w.cfg.Settings.Celery
 	zone, err := time.LoadLocation(celery.Timezone)
 	if err != nil {
@@ -190,9 +197,11 @@ func (w *Worker) settler(services *dispatch.Services, backend Backend) *settler 
 		zone = time.UTC
 	}
 	_, quick := backend.(*redisbroker.Results)
+	flow := newWorkflow(&w.cfg, services.Broker, backend, zone)
+	flow.revoke = b.mailbox.revoke
 	return &settler{
 		cfg: w.cfg, results: backend, quick: quick, zone: zone, extended: celery.ResultExtended, ignore: celery.TaskIgnoreResult,
-		node: w.cfg.nodeName(), flow: newWorkflow(&w.cfg, services.Broker, backend, zone), events: &eventHub{},
+		node: b.node.name, flow: flow, events: b.hub,
 		log: w.log, observer: &w.cfg.Observer,
 	}
 }
@@ -208,9 +217,5 @@ func newWorkflow(cfg *Config, broker publisher, backend Backend, zone *time.Loca
 
 // origin names this process in what it sends (celery 5.7, utils/nodenames.py, anon_nodename).
 func origin() string {
-	host, err := os.Hostname()
-	if err != nil || host == "" {
-		host = "localhost"
-	}
-	return fmt.Sprintf("gen%d@%s", os.Getpid(), host)
+	return celeryproto.AnonNodeName("", os.Getpid(), hostName())
 }

@@ -22,8 +22,9 @@ type workflow struct {
 	defaults  canvas.Defaults // Now is set for each use
 	router    *router
 	publisher publisher
-	backend   Backend         // nil: the site has none
-	newStyle  canvas.NewStyle // errbacks that only Python can call; nil: none is known
+	backend   Backend                                           // nil: the site has none
+	newStyle  canvas.NewStyle                                   // errbacks that only Python can call; nil: none is known
+	revoke    func(ctx context.Context, taskIDs []string) error // asks all workers not to run tasks
 	now       func() time.Time
 }
 
@@ -248,7 +249,9 @@ func (f *workflow) failTask(
 		}
 	}
 	if len(task.Revoke) > 0 {
-		s.events.revoke(ctx, task.Revoke)
+		if err := f.revoke(ctx, task.Revoke); err != nil {
+			j.logger(s.log).WarnContext(ctx, "tasks of a failed chord not revoked", "err", err)
+		}
 	}
 	if task.Part == nil || failed {
 		return true

@@ -164,6 +164,13 @@ func (c *Consumer) AddPrefetch(n int) {
 	c.wake()
 }
 
+// Prefetch is how many deliveries may be held at present.
+func (c *Consumer) Prefetch() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.prefetch
+}
+
 // Run takes deliveries and gives each to handle, one after the other in the order taken; handle should hand it over and
 // return, since nothing is taken meanwhile. It goes on through any outage of Redis.
 //

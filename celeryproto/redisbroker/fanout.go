@@ -26,18 +26,32 @@ func (b *Broker) PublishFanout(ctx context.Context, msgs ...FanoutMessage) error
 	if len(msgs) == 0 {
 		return nil
 	}
-	err := b.insist(ctx, func() error { return b.publishFanoutOnce(ctx, msgs) })
+	_, err := b.publishFanout(ctx, msgs)
+	return err
+}
+
+// Broadcast is PublishFanout for one message, and returns how many subscribers got it, beside those that listen at a replica.
+func (b *Broker) Broadcast(ctx context.Context, m FanoutMessage) (subscribers int, err error) {
+	return b.publishFanout(ctx, []FanoutMessage{m})
+}
+
+// publishFanout returns the most subscribers that any of the messages had.
+func (b *Broker) publishFanout(ctx context.Context, msgs []FanoutMessage) (subscribers int, err error) {
+	err = b.insist(ctx, func() (err error) {
+		subscribers, err = b.publishFanoutOnce(ctx, msgs)
+		return err
+	})
 	err = opError("publish fanout", err)
 	for _, m := range msgs {
 		b.obs.broadcast(m.Exchange, 1, err)
 	}
-	return err
+	return subscribers, err
 }
 
-func (b *Broker) publishFanoutOnce(ctx context.Context, msgs []FanoutMessage) error {
+func (b *Broker) publishFanoutOnce(ctx context.Context, msgs []FanoutMessage) (subscribers int, err error) {
 	start := time.Now()
 	prefixes := b.fanoutPrefixes(b.servers.db())
-	_, err := b.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	cmds, err := b.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for _, m := range msgs {
 			for _, prefix := range prefixes {
 				pipe.Publish(ctx, b.fanoutChannel(prefix, m.Exchange, m.RoutingKey), m.Envelope)
@@ -45,10 +59,16 @@ func (b *Broker) publishFanoutOnce(ctx context.Context, msgs []FanoutMessage) er
 		}
 		return nil
 	})
-	if err == nil {
-		b.obs.roundTrip("publish fanout", len(msgs), start)
+	if err != nil {
+		return 0, err
 	}
-	return err
+	b.obs.roundTrip("publish fanout", len(msgs), start)
+	for _, cmd := range cmds {
+		if n, ok := cmd.(*redis.IntCmd); ok {
+			subscribers = max(subscribers, int(n.Val()))
+		}
+	}
+	return subscribers, nil
 }
 
 // fanoutPrefixes are what channels begin with in a database: the current form, and with sentinel_fanout_compat the one of kombu
