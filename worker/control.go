@@ -75,7 +75,7 @@ func (r *remote) handle(ctx context.Context, d redisbroker.FanoutDelivery) {
 		return
 	}
 	r.node.clock.Forward()
-	r.node.clock.Adjust(m.Clock)
+	r.mailbox.clock.Adjust(m.Clock)
 	meant, err := m.IsFor(r.node.name)
 	if err != nil {
 		r.unreadable(err, len(d.Raw))

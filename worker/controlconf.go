@@ -21,7 +21,8 @@ const protocolVersion = "5.7"
 
 // defaultCelery are the settings of a site that has none of its own.
 var defaultCelery = sync.OnceValue(func() *compat.Celery {
-	s, err := compat.ParseSettings(fmt.Appendf(nil, `{"schema": %d, "celery": {"broker_url": "redis://"}}`, compat.SettingsSchema))
+	s, err := compat.ParseSettings(fmt.Appendf(nil, `{"schema": %d, "celery": {"broker_url": "redis://"}, `+
+		`"channel_layer": {"hosts": [{"url": "redis://"}]}}`, compat.SettingsSchema))
 	if err != nil {
 		panic(err) // the text is ours
 	}

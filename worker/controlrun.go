@@ -31,10 +31,11 @@ type bus struct {
 func newBus(w *Worker, broker *redisbroker.Broker) *bus {
 	cfg := &w.cfg
 	site := newSiteControl(&cfg.Settings.Celery)
+	site.limits = w.handlers.limits
 	n := newNode(cfg.nodeName())
 	b := &bus{
 		w: w, node: n, site: site, broker: broker, hub: &eventHub{},
-		mailbox: &mailbox{broker: broker, namespace: site.namespace, options: site.options, clock: n.clock},
+		mailbox: &mailbox{broker: broker, namespace: site.namespace, options: site.options},
 	}
 	taskEvents := cfg.TaskEvents.or(site.sendEvents)
 	if taskEvents || !cfg.WithoutGossip || !cfg.WithoutHeartbeat {

@@ -179,7 +179,10 @@ func (o *eventOutbox) take() (events []queuedEvent, more bool) {
 
 // publish tries until Redis has the events or ctx ends.
 func (o *eventOutbox) publish(ctx context.Context, events []queuedEvent) {
-	messages := o.pack(events)
+	messages, n := o.pack(events)
+	if n == 0 {
+		return
+	}
 	for wait := settleMinWait; ; wait = min(2*wait, settleMaxWait) {
 		err := o.fanout.PublishFanout(ctx, messages...)
 		switch {
@@ -187,10 +190,10 @@ func (o *eventOutbox) publish(ctx context.Context, events []queuedEvent) {
 			o.setFailing(false)
 			return
 		case ctx.Err() != nil:
-			o.drop(EventStopped, len(events), err)
+			o.drop(EventStopped, n, err)
 			return
 		case !retryable(err):
-			o.drop(EventRefused, len(events), err)
+			o.drop(EventRefused, n, err)
 			return
 		case wait == settleMinWait:
 			o.log.Warn("publishing events, trying again", "err", err)
@@ -209,9 +212,9 @@ func (o *eventOutbox) setFailing(failing bool) {
 	o.mu.Unlock()
 }
 
-// pack makes messages of events: of task events that follow each other up to eventBatch one, of all others one each.
-func (o *eventOutbox) pack(events []queuedEvent) []redisbroker.FanoutMessage {
-	var messages []redisbroker.FanoutMessage
+// pack makes messages of events: of task events that follow each other up to eventBatch one, of all others one each. packed is how many
+// events are in them.
+func (o *eventOutbox) pack(events []queuedEvent) (messages []redisbroker.FanoutMessage, packed int) {
 	for len(events) > 0 {
 		n := 1
 		for n < min(len(events), eventBatch) && events[0].group == groupTask && events[n].group == groupTask {
@@ -222,10 +225,11 @@ func (o *eventOutbox) pack(events []queuedEvent) []redisbroker.FanoutMessage {
 			o.drop(EventUnencodable, n, err)
 		} else {
 			messages = append(messages, m)
+			packed += n
 		}
 		events = events[n:]
 	}
-	return messages
+	return messages, packed
 }
 
 func (o *eventOutbox) message(events []queuedEvent) (redisbroker.FanoutMessage, error) {

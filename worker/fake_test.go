@@ -107,6 +107,39 @@ type fakeBroker struct {
 	consumed []string
 
 	published []redisbroker.Message
+	fanned    []redisbroker.FanoutMessage
+	fanFail   error // of PublishFanout
+	replies   []fakeReply
+}
+
+// fakeReply is an answer of remote control.
+type fakeReply struct {
+	exchange, routingKey string
+	envelope             []byte
+}
+
+// PublishFanout records events.
+func (b *fakeBroker) PublishFanout(_ context.Context, msgs ...redisbroker.FanoutMessage) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fanFail != nil {
+		return b.fanFail
+	}
+	b.fanned = append(b.fanned, msgs...)
+	return nil
+}
+
+// Broadcast records a command that this worker sends.
+func (b *fakeBroker) Broadcast(ctx context.Context, m redisbroker.FanoutMessage) (int, error) {
+	return 0, b.PublishFanout(ctx, m)
+}
+
+// Reply records an answer.
+func (b *fakeBroker) Reply(_ context.Context, exchange, routingKey string, envelope []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.replies = append(b.replies, fakeReply{exchange, routingKey, envelope})
+	return 1, nil
 }
 
 func (b *fakeBroker) run(fetch context.Context, handle func(received)) error {
@@ -182,6 +215,13 @@ func (b *fakeBroker) Store(_ context.Context, m *celeryproto.ResultMeta) error {
 	return nil
 }
 
+func (b *fakeBroker) Get(_ context.Context, id string) (*celeryproto.ResultMeta, error) {
+	if m := b.result(id); m != nil {
+		return m, nil
+	}
+	return nil, celeryproto.ErrNoResult
+}
+
 func (b *fakeBroker) result(id string) *celeryproto.ResultMeta {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -224,6 +264,8 @@ func (s *fakeSender) Frame(_ context.Context, signal string, _ celeryproto.Raw, 
 // rig is a worker between fakes.
 type rig struct {
 	t      testing.TB
+	node   *node
+	hub    *eventHub
 	w      *Worker
 	engine *engine
 	broker *fakeBroker
@@ -260,25 +302,39 @@ func startRig(t testing.TB, cfg Config, register func(*Worker)) *rig {
 	if err := w.handlers.freeze(); err != nil {
 		t.Fatal(err)
 	}
+	n := &node{name: "go.test@host", pid: 1, began: time.Now(), clock: &celeryproto.Clock{}}
 	r := &rig{
-		t: t, w: w, sender: &fakeSender{}, doneC: make(chan error, 1),
+		t: t, w: w, node: n, hub: &eventHub{}, sender: &fakeSender{}, doneC: make(chan error, 1),
 		broker: &fakeBroker{messagesC: make(chan received), backC: make(chan struct{}), stored: map[string]*celeryproto.ResultMeta{}},
 	}
 	exec := &executor{timeout: w.cfg.HandlerTimeout, sender: r.sender, env: &canvas.Env{}, log: w.log, observer: &w.cfg.Observer}
 	settle := &settler{
 		cfg: w.cfg, results: r.broker, quick: true, zone: time.UTC, node: "go.test@host", log: w.log, observer: &w.cfg.Observer,
 		extended: cfg.Settings.Celery.ResultExtended, ignore: cfg.Settings.Celery.TaskIgnoreResult,
-		events: &eventHub{},
+		events: r.hub,
+	}
+	if cfg.TaskEvents == Yes {
+		r.hub.tasks.Store(true)
+		r.hub.outbox = newEventOutbox(n, celeryproto.DefaultEventExchange, r.broker, w.log, &w.cfg.Observer)
 	}
 	settle.flow = newWorkflow(&w.cfg, r.broker, r.broker, time.UTC)
 	ctx, stop := context.WithCancel(t.Context())
 	r.stop = stop
 	var group sync.WaitGroup
 	r.engine = newEngine(w.cfg, w.handlers, exec, settle)
+	r.engine.begin(ctx, r.broker)
 	group.Go(func() { r.doneC <- r.engine.run(ctx, r.broker) })
+	var mouth sync.WaitGroup
+	if r.hub.outbox != nil {
+		mouth.Go(r.hub.outbox.run)
+	}
 	t.Cleanup(func() {
 		stop()
 		group.Wait()
+		if r.hub.outbox != nil {
+			r.hub.outbox.close()
+			mouth.Wait()
+		}
 	})
 	return r
 }

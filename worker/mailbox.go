@@ -17,7 +17,7 @@ type mailbox struct {
 	broker    controlBroker
 	namespace string // setting control_exchange
 	options   celeryproto.BusOptions
-	clock     *celeryproto.Clock
+	clock     celeryproto.Clock // of the messages; that of events is another one, as in Celery
 }
 
 // controlBroker carries the messages: *redisbroker.Broker.

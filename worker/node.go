@@ -21,7 +21,7 @@ type node struct {
 	name  string
 	pid   int
 	began time.Time
-	clock *celeryproto.Clock // one for everything that the process sends and receives
+	clock *celeryproto.Clock // Celery's app.clock: events carry it
 }
 
 func newNode(name string) *node {
