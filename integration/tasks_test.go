@@ -124,17 +124,17 @@ func startIntruder(t *testing.T, ctx context.Context, site *fullSite, args ...st
 	return intruder
 }
 
-func sendSums(t *testing.T, ctx context.Context, site *fullSite) []*worker.Pending {
+func sendSums(t *testing.T, ctx context.Context, site *fullSite) []*worker.AsyncResult {
 	t.Helper()
 	client := newClient(t, site.settings)
-	var pending []*worker.Pending
+	var pending []*worker.AsyncResult
 	for i := range 20 {
 		pending = append(pending, must1(client.Send(ctx, worker.TaskMessage{Name: "demo.tasks.add", Args: []any{i, i}}))(t))
 	}
 	return pending
 }
 
-func checkSum(t *testing.T, ctx context.Context, i int, p *worker.Pending) {
+func checkSum(t *testing.T, ctx context.Context, i int, p *worker.AsyncResult) {
 	t.Helper()
 	var sum int
 	if err := p.Get(soon(t, ctx), &sum); err != nil || sum != 2*i {

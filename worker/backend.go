@@ -72,4 +72,12 @@ func openBackend(services *dispatch.Services) (Backend, error) {
 	}
 }
 
+// closeBackend closes what openBackend opened beside the services.
+func closeBackend(services *dispatch.Services, backend Backend) error {
+	if backend == nil || services.Results != nil {
+		return nil // the services close their own
+	}
+	return backend.Close()
+}
+
 var errNoBackend = errors.New("worker: a chord needs a result backend")

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -21,7 +20,7 @@ type TaskMessage struct {
 	Args []any
 	// Kwargs are the keyword arguments: a map with text keys, a struct with json tags, or nil.
 	Kwargs any
-	// Queue it goes to. Empty: the setting celery.task_default_queue. Celery's task_routes are Python code and unknown here.
+	// Queue it goes to. Empty: the setting celery.task_default_queue.
 	Queue string
 	// ID of the task; empty: a new UUID.
 	ID string
@@ -97,11 +96,9 @@ func (m TaskMessage) build(defaultQueue string, now time.Time) (*celeryproto.Tas
 	return t, nil
 }
 
-// outcomeOf decodes what a task left behind: its value into the pointer into, or its exception as the error.
-func outcomeOf(m *celeryproto.ResultMeta, into any) error {
+// failureOf is what a task has raised, an *Exception; nil when it has not.
+func failureOf(m *celeryproto.ResultMeta) error {
 	switch m.Status {
-	case celeryproto.StatusSuccess:
-		return decodeResult(m.Result, into)
 	case celeryproto.StatusFailure, celeryproto.StatusRevoked:
 		e, err := m.Exception()
 		if err != nil {
@@ -115,7 +112,7 @@ func outcomeOf(m *celeryproto.ResultMeta, into any) error {
 		}
 		return out
 	default:
-		return fmt.Errorf("worker: task is not done: %s", m.Status)
+		return nil
 	}
 }
 
@@ -136,18 +133,4 @@ func decodeResult(raw celeryproto.Raw, into any) error {
 		return fmt.Errorf("worker: result: %w", err)
 	}
 	return nil
-}
-
-// Pending is a task that was sent.
-type Pending struct {
-	// ID of the task.
-	ID string
-
-	client *Client
-}
-
-// Get waits until the task is done. It decodes the value into the pointer into, by the rules of arguments; nil drops it.
-// A task that raised gives an *Exception, one that was revoked or expired too (TaskRevokedError).
-func (p *Pending) Get(ctx context.Context, into any) error {
-	return p.client.Wait(ctx, p.ID, into)
 }

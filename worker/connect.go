@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -18,53 +19,116 @@ import (
 // registryAge is how old a Client's view of the registry may be when it triggers a signal.
 const registryAge = 10 * time.Second
 
-// Client sends tasks and signals from any Go program and waits for results. It is safe for concurrent use.
+// Client sends tasks and signals from any Go program, waits for results, and controls and watches workers. It is safe for concurrent
+// use.
 type Client struct {
-	services *dispatch.Services
+	services   *dispatch.Services
+	site       *siteControl
+	flow       *workflow
+	backend    Backend // nil: none, or backendErr
+	backendErr error   // why the site's result backend cannot be used
+	mailbox    *mailbox
 
-	mu   sync.Mutex // guards read
-	read time.Time  // when the registry was read
+	wg   sync.WaitGroup // of the goroutines below
+	stop context.CancelFunc
+	ctx  context.Context // ended by Close; for replies, which begins with the first request
+
+	mu      sync.Mutex // guards the fields below
+	read    time.Time  // when the registry was read
+	replies *redisbroker.ReplyQueue
+	outbox  *eventOutbox // of task-sent; nil when the site wants none
 }
 
-// NewClient returns a client for the site of the settings. Redis need not be up: it is connected to at the first use.
+// NewClient returns a client for the site of the settings. Redis need not be up: it is connected to at the first use. A result backend
+// that Go cannot use is an error of what needs one.
 func NewClient(settings *compat.Settings) (*Client, error) {
 	services, err := dispatch.Connect(context.Background(), dispatch.ServicesConfig{Settings: settings})
 	if err != nil {
 		return nil, fmt.Errorf("worker: client: %w", err)
 	}
-	return &Client{services: services}, nil
+	accept, err := celeryproto.ParseAccept(settings.Celery.AcceptContent)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("worker: client: setting accept_content: %w", err), services.Close())
+	}
+	c := &Client{services: services, site: newSiteControl(&settings.Celery)}
+	c.site.limits.Accept = accept
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.mailbox = &mailbox{broker: services.Broker, namespace: c.site.namespace, options: c.site.options}
+	c.backend, c.backendErr = openBackend(services)
+	zone, err := time.LoadLocation(settings.Celery.Timezone)
+	if err != nil {
+		zone = time.UTC
+	}
+	c.flow = newWorkflow(&Config{Settings: settings}, services.Broker, c.backend, zone)
+	if c.site.sendSent {
+		c.outbox = newEventOutbox(newNode(origin()), c.site.eventExchange, services.Broker, services.Logger, &Observer{})
+		c.outbox.options = c.site.eventOptions
+		c.wg.Go(c.outbox.run)
+		c.flow.sent = (&sentEvents{c.outbox}).add
+	}
+	return c, nil
 }
 
 // Close ends the connections.
-func (c *Client) Close() error { return c.services.Close() }
+func (c *Client) Close() error {
+	c.stop()
+	if c.outbox != nil {
+		c.outbox.close()
+	}
+	c.wg.Wait()
+	return errors.Join(closeBackend(c.services, c.backend), c.services.Close())
+}
 
 // Send puts a task into its queue. It returns once Redis has it.
-func (c *Client) Send(ctx context.Context, m TaskMessage) (*Pending, error) {
-	t, err := m.build(c.services.Settings.Celery.TaskDefaultQueue, time.Now())
+func (c *Client) Send(ctx context.Context, m TaskMessage) (*AsyncResult, error) {
+	t, err := m.build("", time.Now())
 	if err != nil {
 		return nil, err
 	}
-	envelope, err := t.Append(nil)
-	if err != nil {
-		return nil, fmt.Errorf("worker: task message: %w", err)
+	t.Serializer = c.flow.defaults.Serializer
+	t.Properties.ReplyTo = c.flow.env.ReplyTo
+	var options celeryproto.Members
+	if m.Queue != "" {
+		options.Set("queue", rawText(m.Queue))
 	}
-	message := redisbroker.Message{Queue: t.Properties.DeliveryInfo.RoutingKey, Priority: m.Priority, Envelope: envelope}
-	if err := c.services.Broker.Publish(ctx, message); err != nil {
+	d, err := c.flow.router.route(m.Name, options)
+	if err != nil {
+		return nil, err
+	}
+	p, err := d.pack(t)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := publish(ctx, c.services.Broker, []parcel{p}, c.flow.sent); err != nil {
 		return nil, fmt.Errorf("worker: send %q: %w", m.Name, err)
 	}
-	return &Pending{ID: t.ID, client: c}, nil
+	return c.Result(t.ID), nil
 }
 
-// Wait waits for the result of a task by its ID, as Pending.Get does.
-func (c *Client) Wait(ctx context.Context, id string, into any) error {
-	if c.services.Results == nil {
-		return ErrNoResultBackend
+// Apply sends a signature, as apply_async in a Python process: a task, a chain, a group, a chord. args go in front of the signature's
+// own. It returns what can be waited for once Redis has it; nil for an empty chain, as Python's None.
+func (c *Client) Apply(ctx context.Context, sig *canvas.Signature, args ...any) (*AsyncResult, error) {
+	var call canvas.Call
+	for _, arg := range args {
+		raw, err := celeryproto.EncodeValue(arg)
+		if err != nil {
+			return nil, fmt.Errorf("worker: apply: %w", err)
+		}
+		call.Args = append(call.Args, raw)
 	}
-	meta, err := c.services.Results.Wait(ctx, id)
+	plan, err := sig.Apply(&c.flow.env, call)
+	if err == nil {
+		err = c.flow.send(ctx, plan)
+	}
 	if err != nil {
-		return fmt.Errorf("worker: wait for a result: %w", err)
+		return nil, fmt.Errorf("worker: apply: %w", err)
 	}
-	return outcomeOf(meta, into)
+	return c.ResultOf(plan.Result), nil
+}
+
+// Wait waits for the result of a task by its ID, as AsyncResult.Get does.
+func (c *Client) Wait(ctx context.Context, id string, into any) error {
+	return c.Result(id).Get(ctx, into)
 }
 
 // Trigger sends a signal, as a call from a server. Window nil is a blank window info; To nil is ToUser.

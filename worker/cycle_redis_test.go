@@ -105,7 +105,7 @@ func clientFor(t testing.TB, settings *compat.Settings) *Client {
 	return c
 }
 
-func mustSend(t testing.TB, c *Client, m TaskMessage) *Pending {
+func mustSend(t testing.TB, c *Client, m TaskMessage) *AsyncResult {
 	t.Helper()
 	if m.Queue == "" {
 		m.Queue = "go"

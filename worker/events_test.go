@@ -82,7 +82,9 @@ func TestRecordedEvents(t *testing.T) {
 		task("demo.echo", func() (any, error) { return map[string]any{"k": "v"}, nil })
 		task("demo.fail_value", func() (any, error) { return nil, &Exception{Type: "ValueError", Args: []any{"boom"}} })
 		task("demo.reject_me", func() (any, error) { return nil, Reject(errors.New("not wanted")) })
-		task("demo.retry_me", func() (any, error) { return nil, Retry(&Exception{Type: "ValueError", Args: []any{"try again"}}, time.Hour) })
+		task("demo.retry_me", func() (any, error) {
+			return nil, Retry(&Exception{Type: "ValueError", Args: []any{"try again"}}, time.Hour)
+		})
 	}
 	soon, past := time.Now().Add(50*time.Millisecond), time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, tc := range []struct {
@@ -228,7 +230,9 @@ func TestEventsSwitchedOff(t *testing.T) {
 type fanoutFunc func(ctx context.Context, msgs ...redisbroker.FanoutMessage) error
 
 // PublishFanout implements fanout.
-func (f fanoutFunc) PublishFanout(ctx context.Context, msgs ...redisbroker.FanoutMessage) error { return f(ctx, msgs...) }
+func (f fanoutFunc) PublishFanout(ctx context.Context, msgs ...redisbroker.FanoutMessage) error {
+	return f(ctx, msgs...)
+}
 
 // countedDrops is an Observer that counts lost events by reason.
 func countedDrops() (*Observer, func() map[string]int) {

@@ -129,6 +129,11 @@ func (b *fakeBroker) PublishFanout(_ context.Context, msgs ...redisbroker.Fanout
 	return nil
 }
 
+// PublishExchange records a message to a named exchange, to which one queue is bound.
+func (b *fakeBroker) PublishExchange(ctx context.Context, m redisbroker.ExchangeMessage) (int, error) {
+	return 1, b.Publish(ctx, redisbroker.Message{Queue: m.Exchange + "/" + m.RoutingKey, Priority: m.Priority, Envelope: m.Envelope})
+}
+
 // Broadcast records a command that this worker sends.
 func (b *fakeBroker) Broadcast(ctx context.Context, m redisbroker.FanoutMessage) (int, error) {
 	return 0, b.PublishFanout(ctx, m)

@@ -135,6 +135,11 @@ func (w *Worker) serve(ctx context.Context, services *dispatch.Services) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err := closeBackend(services, backend); err != nil {
+			w.log.Warn("result backend not closed", "err", err)
+		}
+	}()
 	source, err := newRedisSource(services, queues, w.cfg)
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)

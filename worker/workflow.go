@@ -8,13 +8,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/canvas"
-	"github.com/dfws/dfws/celeryproto/redisbroker"
 )
-
-// publisher puts messages into their queues: *redisbroker.Broker.
-type publisher interface {
-	Publish(ctx context.Context, msgs ...redisbroker.Message) error
-}
 
 // workflow sends what follows tasks: callbacks, chains, chords, errbacks, retries.
 type workflow struct {
@@ -25,13 +19,14 @@ type workflow struct {
 	backend   Backend                                           // nil: the site has none
 	newStyle  canvas.NewStyle                                   // errbacks that only Python can call; nil: none is known
 	revoke    func(ctx context.Context, taskIDs []string) error // asks all workers not to run tasks
+	sent      func(*parcel)                                     // is told what was sent; may be nil
 	now       func() time.Time
 }
 
 // shipment is a plan made ready: it can be sent again where it was interrupted.
 type shipment struct {
 	chords   []celeryproto.ChordStart
-	messages []redisbroker.Message
+	messages []parcel
 }
 
 // pack renders a plan's messages. The sizes of chords are known before any message: that is early enough.
@@ -69,14 +64,9 @@ func (f *workflow) ship(ctx context.Context, s *shipment) error {
 		}
 		s.chords = s.chords[1:]
 	}
-	if len(s.messages) == 0 {
-		return nil
-	}
-	if err := f.publisher.Publish(ctx, s.messages...); err != nil {
-		return err
-	}
-	s.messages = nil
-	return nil
+	var err error
+	s.messages, err = publish(ctx, f.publisher, s.messages, f.sent)
+	return err
 }
 
 // send sends a plan at once, for callers that can be told of an error.
