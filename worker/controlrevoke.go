@@ -193,7 +193,7 @@ func (r *remote) revokeByStamps(_ context.Context, args *arguments) (celeryproto
 		return nil, err
 	}
 	for _, h := range headers {
-		r.engine.revoked.addStamps(h.Key, valuesOf(h.Value))
+		r.engine.revoked.addStamps(h.Key, stampValues(h.Value))
 	}
 	shown := canvas.Repr(headers.Append(nil))
 	if !args.truth("terminate") {
@@ -257,8 +257,8 @@ func stampHeaders(args *arguments) (celeryproto.Members, error) {
 	}
 }
 
-// valuesOf is Celery's maybe_list.
-func valuesOf(value celeryproto.Raw) []celeryproto.Raw {
+// stampValues is Celery's maybe_list.
+func stampValues(value celeryproto.Raw) []celeryproto.Raw {
 	if value.IsNull() {
 		return nil
 	}
@@ -280,6 +280,6 @@ func matchingStamps(t *celeryproto.Task, h celeryproto.Member) []celeryproto.Raw
 		return nil
 	}
 	has, _ := stamps.Get(h.Key)
-	revoked := valuesOf(h.Value)
-	return slices.DeleteFunc(valuesOf(has), func(v celeryproto.Raw) bool { return !containsRaw(revoked, v) })
+	revoked := stampValues(h.Value)
+	return slices.DeleteFunc(stampValues(has), func(v celeryproto.Raw) bool { return !containsRaw(revoked, v) })
 }

@@ -41,6 +41,7 @@ type executor struct {
 	sender   Sender
 	env      *canvas.Env
 	meta     func(j *job, status string, result celeryproto.Raw) *celeryproto.ResultMeta // of a state; nil: no result backend
+	settle   *settler                                                                    // for the built-in tasks; nil in Execute
 	log      *slog.Logger
 	observer *Observer
 }

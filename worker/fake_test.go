@@ -323,6 +323,7 @@ func startRig(t testing.TB, cfg Config, register func(*Worker)) *rig {
 		r.hub.outbox = newEventOutbox(n, celeryproto.DefaultEventExchange, r.broker, w.log, &w.cfg.Observer)
 	}
 	settle.flow = newWorkflow(&w.cfg, r.broker, r.broker, time.UTC)
+	exec.settle = settle
 	ctx, stop := context.WithCancel(t.Context())
 	r.stop = stop
 	var group sync.WaitGroup

@@ -128,7 +128,13 @@ func (h *handlers) names() []string {
 func (h *handlers) freeze() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.frozen = true
+	if !h.frozen {
+		h.frozen = true
+		if len(h.signals) == 0 && len(h.tasks) == 0 && len(h.faults) == 0 {
+			h.faults = append(h.faults, errors.New("worker: no handler is registered"))
+		}
+		h.addBuiltins()
+	}
 	h.index = map[signalQueue][]*signalHandler{}
 	for _, s := range h.order {
 		key := signalQueue{s.signal, s.queue}
@@ -139,9 +145,6 @@ func (h *handlers) freeze() error {
 		t.policy.resolve(t.options, &h.site)
 	}
 	h.signalPolicy.resolve(TaskOptions{}, &h.site)
-	if len(h.signals) == 0 && len(h.tasks) == 0 && len(h.faults) == 0 {
-		return errors.New("worker: no handler is registered")
-	}
 	return errors.Join(h.faults...)
 }
 
@@ -152,7 +155,9 @@ func (h *handlers) queues() []string {
 		set[s.queue] = true
 	}
 	for _, t := range h.tasks {
-		set[t.queue] = true
+		if !t.builtin {
+			set[t.queue] = true
+		}
 	}
 	names := make([]string, 0, len(set))
 	for name := range set {

@@ -156,7 +156,8 @@ func (h *handlers) open(r received, now time.Time) (*job, error) {
 	if task.Name == compat.TaskName {
 		return j, h.openSignal(j)
 	}
-	if j.plain = h.tasks[task.Name]; j.plain == nil {
+	if j.plain = h.tasks[task.Name]; j.plain == nil || j.plain.accepts != nil && !j.plain.accepts(task) {
+		j.plain = nil
 		return j, errUnhandled
 	}
 	j.policy = &j.plain.policy

@@ -10,7 +10,7 @@ const mostFrames = 60
 
 // ownFrames are the functions below which a stack is the worker's own; engine_test.go keeps them true.
 var ownFrames = []string{
-	"github.com/dfws/dfws/worker.HandleTask[", "github.com/dfws/dfws/worker.HandleSignal[", "github.com/dfws/dfws/worker.protect(",
+	"github.com/dfws/dfws/worker.newTaskHandler[", "github.com/dfws/dfws/worker.HandleSignal[", "github.com/dfws/dfws/worker.protect(",
 }
 
 // protect calls a handler and turns its panic into an error.

@@ -2,9 +2,12 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync/atomic"
+
+	"github.com/dfws/dfws/celeryproto"
 )
 
 // Task is a handler of a plain Celery task, registered by [HandleTask]. A is the struct of its arguments: positional ones
@@ -29,26 +32,37 @@ type taskHandler struct {
 	queue     string
 	name      string
 	options   TaskOptions
+	params    []string                // names of the positional arguments, where they have any
 	policy    policy                  // of the options on the site, filled in before the worker consumes
 	limiter   atomic.Pointer[limiter] // nil: no rate limit was ever set
 	rateLimit atomic.Pointer[string]  // that remote control has set; nil: none
 	site      *sitePolicy
+	builtin   bool                         // one that every Celery worker has
+	accepts   func(*celeryproto.Task) bool // nil: every message with its name
 	run       func(ctx context.Context, call *TaskCall) (any, error)
 }
 
 // HandleTask registers the handler of a task. Mistakes in t are reported together by Run.
 func HandleTask[A, R any](w *Worker, t Task[A, R]) {
-	p, err := planFor(reflect.TypeFor[A]())
+	h, err := newTaskHandler(t)
 	if err != nil {
 		w.fault(fmt.Errorf("task %q: %w", t.Name, err))
 		return
 	}
-	if t.Run == nil {
-		w.fault(fmt.Errorf("task %q: no Run", t.Name))
-		return
+	w.addTask(h)
+}
+
+// newTaskHandler erases the types of a task.
+func newTaskHandler[A, R any](t Task[A, R]) (*taskHandler, error) {
+	p, err := planFor(reflect.TypeFor[A]())
+	if err != nil {
+		return nil, err
 	}
-	w.addTask(&taskHandler{
-		task: t.Name, queue: t.Queue, name: funcName(t.Run), options: t.Options,
+	if t.Run == nil {
+		return nil, errors.New("no Run")
+	}
+	return &taskHandler{
+		task: t.Name, queue: t.Queue, name: funcName(t.Run), options: t.Options, params: fieldNames(p.fields),
 		run: func(ctx context.Context, call *TaskCall) (any, error) {
 			var args A
 			if err := p.bind(reflect.ValueOf(&args).Elem(), call.Task.Args, call.Task.Kwargs); err != nil {
@@ -56,7 +70,7 @@ func HandleTask[A, R any](w *Worker, t Task[A, R]) {
 			}
 			return t.Run(ctx, call, args)
 		},
-	})
+	}, nil
 }
 
 // rate is the task's rate limit per second at the start, 0 for none. The text was checked.
@@ -74,4 +88,13 @@ func (t *taskHandler) rateText() string {
 		return t.options.RateLimit
 	}
 	return t.site.rateLimit
+}
+
+// fieldNames are the names of arguments in their order.
+func fieldNames(fields []planField) []string {
+	names := make([]string, len(fields))
+	for i := range fields {
+		names[i] = fields[i].name
+	}
+	return names
 }

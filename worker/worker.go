@@ -184,7 +184,8 @@ func stateMeta(j *job, status string, result celeryproto.Raw) *celeryproto.Resul
 
 func (w *Worker) executor(services *dispatch.Services, s *settler) *executor {
 	e := &executor{
-		timeout: w.cfg.HandlerTimeout, sender: redisSender{services, s.flow}, env: &s.flow.env, log: w.log, observer: &w.cfg.Observer,
+		timeout: w.cfg.HandlerTimeout, sender: redisSender{services, s.flow}, env: &s.flow.env, settle: s,
+		log: w.log, observer: &w.cfg.Observer,
 	}
 	if s.results != nil {
 		e.meta = func(j *job, status string, result celeryproto.Raw) *celeryproto.ResultMeta {
