@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/celeryproto/canvas"
 )
 
 // Classes of exceptions that Python rebuilds from a stored failure.
@@ -35,6 +36,12 @@ func exceptionOf(err error) (*celeryproto.Exception, string) {
 			reason = reject.Err.Error()
 		}
 		return exception("Reject", moduleCelery, reason, reject.Requeue), ""
+	}
+	if errors.Is(err, canvas.ErrInChord) {
+		return exception("ImproperlyConfigured", moduleCelery, "A signature replacing a task must not be part of a chord"), ""
+	}
+	if errors.Is(err, canvas.ErrNoChord) {
+		return exception("ValueError", moduleBuiltins, "Current task is not member of any chord"), ""
 	}
 	if errors.Is(err, ErrGoexit) {
 		return exception("WorkerLostError", moduleBilliard, err.Error()), ""

@@ -38,7 +38,7 @@ func HandleFunc(w *Worker, f Func) {
 		return
 	}
 	w.addTask(&taskHandler{
-		task: f.Name, queue: f.Queue, name: funcName(f.Run), options: f.Options,
+		task: f.Name, queue: f.Queue, name: funcName(f.Run), options: f.Options, params: f.Params,
 		run: func(ctx context.Context, call *TaskCall) (any, error) {
 			in, err := p.bind(ctx, call)
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dfws/dfws/celeryproto"
@@ -316,12 +317,51 @@ func (f *workflow) retryPlan(j *job, r *RetryError) (*canvas.Plan, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("worker: retry: %w", err)
 	}
+	if err := keepArguments(j, &opts); err != nil {
+		return nil, err
+	}
 	return canvas.Retry(&f.env, j.task, opts)
+}
+
+// keepArguments takes over from the task what a retry with new positional or new named arguments leaves out, and drops what it gives
+// in the other way (celery 5.7, app/task.py, Task.retry).
+func keepArguments(j *job, opts *canvas.RetryOptions) error {
+	if (opts.Args == nil) == (opts.Kwargs == nil) {
+		return nil
+	}
+	positional, named, err := argumentsOf(j.task)
+	if err != nil {
+		return fmt.Errorf("worker: retry: %w", err)
+	}
+	params := j.plain.params
+	defer func() {
+		if opts.Kwargs == nil { // which would be the old ones
+			opts.Kwargs = celeryproto.Members{}
+		}
+	}()
+	if opts.Args != nil {
+		opts.Kwargs = named
+		for _, name := range params[:min(len(opts.Args), len(params))] {
+			opts.Kwargs.Delete(name)
+		}
+		return nil
+	}
+	opts.Args = slices.Clone(positional)
+	for i, name := range params[:min(len(positional), len(params))] {
+		if value, given := opts.Kwargs.Get(name); given {
+			opts.Args[i] = value
+			opts.Kwargs.Delete(name)
+		}
+	}
+	return nil
 }
 
 // replace sends what stands in for a task.
 func (f *workflow) replace(ctx context.Context, s *settler, j *job, by *canvas.Signature) error {
 	plan, err := canvas.Replace(&f.env, j.task, by)
+	if errors.Is(err, canvas.ErrEmptyChain) {
+		return &Exception{Type: "ImproperlyConfigured", Module: moduleCelery, Args: []any{"Cannot replace with an empty chain"}}
+	}
 	if err != nil {
 		return err
 	}
