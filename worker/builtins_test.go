@@ -353,6 +353,16 @@ func TestChordUnlockFailedPart(t *testing.T) {
 	if sent := r.broker.sent(t); len(sent) > 0 {
 		t.Errorf("sent %+v", sent)
 	}
+	// The body's errbacks are found through its children, although another task sent them.
+	r.settled(unlock(t, canvas.New("shop.total").Set("task_id", "body").LinkError(canvas.New("shop.alarm")), nil, celeryproto.ResultTree{ID: "bad"}))
+	sent := r.broker.sent(t)
+	if len(sent) != 1 || sent[0].Name != "shop.alarm" || sent[0].Args.String() != `["body"]` || sent[0].ParentID != "body" {
+		t.Fatalf("errbacks: %+v", sent)
+	}
+	want := fmt.Sprintf(`[[["%s", null], [[["%s", null], null]]]]`, sent[0].GroupID, sent[0].ID)
+	if got := r.broker.result("body").Children.String(); got != want {
+		t.Errorf("children %s, want %s", got, want)
+	}
 }
 
 func TestChordUnlockGivesUp(t *testing.T) {

@@ -232,6 +232,9 @@ func (f *workflow) failTask(
 	if task.Result != nil && store {
 		result := *task.Result
 		result.DateDone, result.Traceback = f.now().In(s.zone), m.Traceback
+		if result.Extended == nil { // stored without a request of its own: then Celery takes the children of the task at hand
+			result.Children = j.children()
+		}
 		if !s.extended {
 			result.Extended = nil
 		}
@@ -266,6 +269,10 @@ func (f *workflow) errbacks(ctx context.Context, s *settler, j *job, e *canvas.E
 				return false
 			}
 			j.logger(s.log).ErrorContext(ctx, "errbacks not sent", "err", err)
+			continue
+		}
+		if plan != nil && plan.Result != nil { // Celery finds the task at hand by itself and makes them its children
+			j.sent([]celeryproto.ResultTree{*plan.Result})
 		}
 	}
 	return true
