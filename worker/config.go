@@ -46,17 +46,18 @@ type Config struct {
 	// NodeName is the worker's name among all workers, unique in its broker, as Celery's -n: "shop@%h", with %h for the host
 	// name, %n for the part of it before the first dot and %d for the rest, %i left as "0". Empty: "go.<App>@%h".
 	NodeName string
-	// Concurrency is how many tasks run at once. Zero: the number of CPUs, as in Celery. Handlers that mostly wait for
-	// others want more: a slot costs a goroutine.
+	// Concurrency is how many tasks run at once. Zero: the setting worker_concurrency, else the number of CPUs, as in Celery. Handlers
+	// that mostly wait for others want more: a slot costs a goroutine.
 	Concurrency int
 	// PrefetchMultiplier times Concurrency is how many tasks are held at once, running ones included. Zero: the setting
-	// worker_prefetch_multiplier, 4 by default.
+	// worker_prefetch_multiplier, 4 by default; its 0, no limit, is 4 as well: a worker that takes everything leaves nothing to others.
+	// worker_disable_prefetch makes it 1.
 	PrefetchMultiplier int
 	// AutoscaleMax makes the number of tasks that run at once follow the need: from Concurrency, which is then the least, up to
 	// this, as Celery's --autoscale. Zero: always Concurrency.
 	AutoscaleMax int
 	// MaxWaiting is how many tasks may wait for their ETA in this worker's memory beside those of the prefetch window. More
-	// take up room in the window, so that other workers get the rest. Zero: 50,000.
+	// take up room in the window, so that other workers get the rest. Zero: worker_eta_task_limit, else 50,000.
 	MaxWaiting int
 	// HandlerTimeout ends the context of each signal's handler that has no Timeout of its own, and is the hard time limit of
 	// tasks that have none. Zero: no limit, as in Celery.
@@ -76,8 +77,8 @@ type Config struct {
 	// SoftStopTimeout is how long running handlers may go on after Run's context has ended. Zero: 20 s. Negative: as long as they
 	// take, which is Celery's warm shutdown; Cold ends it.
 	SoftStopTimeout time.Duration
-	// SoftShutdownTimeout is what a cold stop (Worker.Stop) still gives running handlers, as worker_soft_shutdown_timeout of
-	// Celery 5.5 and later. Zero: nothing.
+	// SoftShutdownTimeout is what a cold stop (Worker.Stop) still gives running handlers. Zero: the setting
+	// worker_soft_shutdown_timeout of Celery 5.5 and later, by default nothing.
 	SoftShutdownTimeout time.Duration
 	// HardStopTimeout is how long they may go on after their own context was then cancelled. Zero: 5 s.
 	HardStopTimeout time.Duration
@@ -104,6 +105,9 @@ type Config struct {
 var appName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}$`)
 
 func (c Config) withDefaults() Config {
+	if c.Settings != nil {
+		c = c.withSettings(&c.Settings.Celery)
+	}
 	if c.Concurrency == 0 {
 		c.Concurrency = runtime.GOMAXPROCS(0)
 	}
@@ -125,6 +129,24 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.Queues = slices.Clone(c.Queues)
+	return c
+}
+
+// withSettings fills in what the site's settings say.
+func (c Config) withSettings(celery *compat.Celery) Config {
+	if c.Concurrency == 0 && celery.WorkerConcurrency > 0 {
+		c.Concurrency = int(celery.WorkerConcurrency)
+	}
+	if c.PrefetchMultiplier == 0 {
+		c.PrefetchMultiplier = celery.WorkerPrefetchMultiplier
+	}
+	if celery.WorkerDisablePrefetch {
+		c.PrefetchMultiplier = 1
+	}
+	if c.MaxWaiting == 0 && celery.WorkerETATaskLimit != nil && *celery.WorkerETATaskLimit > 0 {
+		c.MaxWaiting = *celery.WorkerETATaskLimit
+	}
+	c.SoftShutdownTimeout = orDefault(c.SoftShutdownTimeout, celery.WorkerSoftShutdownTimeout.Duration())
 	return c
 }
 
@@ -218,10 +240,4 @@ func (c Config) nodeName() string {
 		name = "go." + c.App + "@%h"
 	}
 	return strings.NewReplacer("%h", host, "%n", short, "%d", domain, "%i", "0", "%I", "", "%%", "%").Replace(name)
-}
-
-// sitePolicy is what the tasks' options leave open.
-func (c Config) sitePolicy() sitePolicy {
-	celery := &c.Settings.Celery
-	return sitePolicy{ackEarly: c.AckEarly, ignoreResult: celery.TaskIgnoreResult, acksOnFailure: true, acksOnTimeout: true}
 }

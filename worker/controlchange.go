@@ -81,7 +81,7 @@ func (e *engine) setRate(t *taskHandler, text string, rate float64) {
 		l.setRate(rate)
 		return
 	}
-	if rate > 0 {
+	if rate > 0 && !e.handlers.site.noRateLimits {
 		t.limiter.Store(newLimiter(rate, e.enqueue)) // only the goroutine of remote control sets it after the start
 	}
 }

@@ -83,7 +83,7 @@ func newEngine(cfg Config, h *handlers, exec *executor, settle *settler) *engine
 		e.scaler = newAutoscaler(cfg.Concurrency, cfg.AutoscaleMax, e)
 	}
 	for _, t := range h.tasks {
-		if rate := t.rate(); rate > 0 {
+		if rate := t.rate(); rate > 0 && !h.site.noRateLimits {
 			t.limiter.Store(newLimiter(rate, e.enqueue))
 		}
 	}

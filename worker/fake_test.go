@@ -280,9 +280,8 @@ type rig struct {
 }
 
 func testSettings() *compat.Settings {
-	s := &compat.Settings{}
+	s := &compat.Settings{Celery: compat.DefaultCelery()}
 	s.DFWS.GoQueue = "go"
-	s.Celery.TaskDefaultQueue = "celery"
 	s.Site.AuthUserModel = "auth.user"
 	return s
 }

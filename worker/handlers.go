@@ -24,6 +24,7 @@ type handlers struct {
 
 	limits       celeryproto.Limits // of messages, with the site's accept_content
 	site         sitePolicy         // what freeze resolves the tasks' options with
+	annotate     annotator          // what freeze changes them with
 	signalPolicy policy             // of df_websockets' task: each handler of a signal has a timeout of its own
 	faults       []error
 }
@@ -31,9 +32,13 @@ type handlers struct {
 // signalQueue is what the seven arguments of a signal's task select handlers by.
 type signalQueue struct{ signal, queue string }
 
-func newHandlers(site sitePolicy, limits celeryproto.Limits) *handlers {
+// annotator gives the options of a task those that the site's operators set.
+type annotator func(task string, o TaskOptions) (TaskOptions, error)
+
+func newHandlers(cfg *Config, limits celeryproto.Limits) *handlers {
 	return &handlers{
-		signals: map[string][]*signalHandler{}, tasks: map[string]*taskHandler{}, controls: map[string]command{}, limits: limits, site: site,
+		signals: map[string][]*signalHandler{}, tasks: map[string]*taskHandler{}, controls: map[string]command{}, limits: limits,
+		site: cfg.sitePolicy(), annotate: cfg.annotated,
 	}
 }
 
@@ -140,7 +145,11 @@ func (h *handlers) freeze() error {
 		key := signalQueue{s.signal, s.queue}
 		h.index[key] = append(h.index[key], s)
 	}
-	for _, t := range h.tasks {
+	for name, t := range h.tasks {
+		var err error
+		if t.options, err = h.annotate(name, t.options); err != nil {
+			h.faults = append(h.faults, fmt.Errorf("worker: task %q: %w", name, err))
+		}
 		t.site = &h.site
 		t.policy.resolve(t.options, &h.site)
 	}

@@ -38,7 +38,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("worker: accept_content: %w", err)
 	}
-	return &Worker{cfg: cfg, handlers: newHandlers(cfg.sitePolicy(), celeryproto.Limits{Accept: accept}), log: cfg.Logger}, nil
+	return &Worker{cfg: cfg, handlers: newHandlers(&cfg, celeryproto.Limits{Accept: accept}), log: cfg.Logger}, nil
 }
 
 // errNotReady is what Ready returns outside of consuming.
@@ -205,6 +205,8 @@ func (w *Worker) settler(services *dispatch.Services, backend Backend, b *bus) *
 	_, quick := backend.(*redisbroker.Results)
 	flow := newWorkflow(&w.cfg, services.Broker, backend, zone)
 	flow.revoke = b.mailbox.revoke
+	flow.python = services.Registry.Errbacks
+	flow.knows = func(task string) bool { return w.handlers.tasks[task] != nil }
 	return &settler{
 		cfg: w.cfg, results: backend, quick: quick, zone: zone, extended: celery.ResultExtended, ignore: celery.TaskIgnoreResult,
 		node: b.node.name, flow: flow, events: b.hub,
@@ -215,9 +217,15 @@ func (w *Worker) settler(services *dispatch.Services, backend Backend, b *bus) *
 func newWorkflow(cfg *Config, broker publisher, backend Backend, zone *time.Location) *workflow {
 	celery := &cfg.Settings.Celery
 	return &workflow{
-		env:      canvas.Env{ReplyTo: uuid.NewString()},
-		defaults: canvas.Defaults{Location: zone, LocalTime: !celery.EnableUTC, Origin: origin(), Serializer: celery.TaskSerializer},
-		router:   &router{defaultQueue: celery.TaskDefaultQueue}, publisher: broker, backend: backend, now: time.Now,
+		env: canvas.Env{
+			ReplyTo: uuid.NewString(), Protocol: celery.TaskProtocol, InheritParentPriority: celery.TaskInheritParentPriority,
+			AllowErrorCallbackOnChordHeader: celery.TaskAllowErrorCBOnChordHeader,
+		},
+		defaults: canvas.Defaults{
+			Location: zone, LocalTime: !celery.EnableUTC, Origin: origin(), Protocol: celery.TaskProtocol,
+			Serializer: celery.TaskSerializer, Compression: celery.TaskCompression, DeliveryMode: celery.TaskDefaultDeliveryMode,
+		},
+		router: &router{defaultQueue: celery.TaskDefaultQueue}, publisher: broker, backend: backend, now: time.Now,
 	}
 }
 

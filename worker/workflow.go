@@ -9,6 +9,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/canvas"
+	"github.com/dfws/dfws/compat/dispatch"
 )
 
 // workflow sends what follows tasks: callbacks, chains, chords, errbacks, retries.
@@ -18,7 +19,8 @@ type workflow struct {
 	router    *router
 	publisher publisher
 	backend   Backend                                           // nil: the site has none
-	newStyle  canvas.NewStyle                                   // errbacks that only Python can call; nil: none is known
+	python    func() *dispatch.Errbacks                         // what Python says about errbacks, nil for nothing; may be nil
+	knows     func(task string) bool                            // tasks with a handler in this program; may be nil
 	revoke    func(ctx context.Context, taskIDs []string) error // asks all workers not to run tasks
 	sent      func(*parcel)                                     // is told what was sent; may be nil
 	now       func() time.Time
@@ -170,7 +172,7 @@ func (f *workflow) dispatch(ctx context.Context, s *settler, j *job, body celery
 }
 
 func (f *workflow) failChord(ctx context.Context, s *settler, j *job, body celeryproto.Raw, failed *canvas.ChordError) bool {
-	failure, err := canvas.OnChordFailed(&f.env, body, failed, f.newStyle)
+	failure, err := canvas.OnChordFailed(&f.env, body, failed, f.onlyPython)
 	if err != nil {
 		j.logger(s.log).ErrorContext(ctx, "body of a failed chord left alone", "err", err)
 		return true
@@ -187,7 +189,7 @@ func (f *workflow) fail(ctx context.Context, s *settler, j *job, m *celeryproto.
 	if isEmpty(j.task.Embed.Chain) && isEmpty(j.task.Embed.Errbacks) {
 		return true
 	}
-	failure, err := canvas.OnFailure(&f.env, j.task, m.Result, f.newStyle)
+	failure, err := canvas.OnFailure(&f.env, j.task, m.Result, f.onlyPython)
 	if err != nil {
 		j.logger(s.log).ErrorContext(ctx, "chain and errbacks of a failed task left alone", "err", err)
 		return true
@@ -255,15 +257,14 @@ func (f *workflow) failTask(
 
 // errbacks calls the errbacks of a failed task.
 func (f *workflow) errbacks(ctx context.Context, s *settler, j *job, e *canvas.Errbacks, m *celeryproto.ResultMeta) bool {
-	plans := []*canvas.Plan{e.Plan}
+	var python *canvas.Plan
 	if len(e.Call) > 0 {
-		plan, err := f.pythonErrbacks(j, e, m)
-		if err != nil {
+		var err error
+		if python, err = f.pythonErrbacks(s, j, e, m); err != nil {
 			j.logger(s.log).ErrorContext(ctx, "errbacks not called", "err", err)
 		}
-		plans = append(plans, plan)
 	}
-	for _, plan := range plans {
+	for _, plan := range []*canvas.Plan{python, e.Plan} {
 		if err := f.insist(ctx, s, j, "errbacks", plan); err != nil {
 			if ctx.Err() != nil {
 				return false
@@ -271,16 +272,11 @@ func (f *workflow) errbacks(ctx context.Context, s *settler, j *job, e *canvas.E
 			j.logger(s.log).ErrorContext(ctx, "errbacks not sent", "err", err)
 			continue
 		}
-		if plan != nil && plan.Result != nil { // Celery finds the task at hand by itself and makes them its children
+		if plan == e.Plan && plan != nil && plan.Result != nil { // Celery finds the task at hand by itself and makes them its children
 			j.sent([]celeryproto.ResultTree{*plan.Result})
 		}
 	}
 	return true
-}
-
-// pythonErrbacks asks a Python worker to call errbacks that can only be called inside of one.
-func (f *workflow) pythonErrbacks(*job, *canvas.Errbacks, *celeryproto.ResultMeta) (*canvas.Plan, error) {
-	return nil, errors.New("not there yet")
 }
 
 // retryPlan is the task's next try.
