@@ -3,9 +3,11 @@ package compat
 // Celery holds settings of the site's Celery application, under their names in lower case. Where a field says no default, it is Celery's
 // own: zero, false, none. The defaults are those of Celery 5.7 (app/defaults.py); DefaultCelery has them.
 type Celery struct {
-	// BrokerURL is broker_url; required. A failover list, and a list of sentinels, is several URLs with ";" between them. broker_use_ssl,
-	// broker_user and the like are in the URL already.
+	// BrokerURL is broker_url; required. A failover list, and a list of sentinels, is several URLs with ";" between them. broker_user and
+	// the like are in the URL already, and broker_use_ssl is in those of servers.
 	BrokerURL Secret `json:"broker_url"`
+	// BrokerUseSSL is broker_use_ssl, a JSON object, for servers behind Sentinels; empty means none.
+	BrokerUseSSL SecretJSON `json:"broker_use_ssl"`
 	// BrokerTransportOptions is broker_transport_options, a JSON object; empty means none.
 	BrokerTransportOptions SecretJSON `json:"broker_transport_options"`
 	// BrokerConnectionTimeout is broker_connection_timeout: how long connecting may take; default 4 s; nil is no limit.
@@ -57,6 +59,9 @@ type Celery struct {
 	// ResultBackendMaxSleepBetweenRetriesMS is result_backend_max_sleep_between_retries_ms; default 10,000.
 	ResultBackendMaxSleepBetweenRetriesMS int `json:"result_backend_max_sleep_between_retries_ms"`
 
+	// RedisBackendUseSSL is redis_backend_use_ssl, a JSON object, for result backends behind Sentinels; empty means none. It is in the URLs of
+	// servers already.
+	RedisBackendUseSSL SecretJSON `json:"redis_backend_use_ssl"`
 	// RedisSocketTimeout is redis_socket_timeout of the result backend; default 120 s; nil is no limit.
 	RedisSocketTimeout *Seconds `json:"redis_socket_timeout"`
 	// RedisSocketConnectTimeout is redis_socket_connect_timeout of the result backend; nil means as RedisSocketTimeout.

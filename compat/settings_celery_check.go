@@ -20,6 +20,7 @@ func (c *Celery) checkBroker(f *faults) {
 		f.addf("celery.broker_url", "missing")
 	}
 	c.BrokerTransportOptions = object(f, "celery.broker_transport_options", c.BrokerTransportOptions)
+	c.BrokerUseSSL = object(f, "celery.broker_use_ssl", c.BrokerUseSSL)
 	notNegative(f, "celery.broker_connection_timeout", c.BrokerConnectionTimeout)
 	notNegative(f, "celery.broker_connection_max_retries", c.BrokerConnectionMaxRetries)
 	notNegative(f, "celery.broker_pool_limit", c.BrokerPoolLimit)
@@ -33,6 +34,7 @@ func (c *Celery) checkBroker(f *faults) {
 
 func (c *Celery) checkResults(f *faults) {
 	c.ResultBackendTransportOptions = object(f, "celery.result_backend_transport_options", c.ResultBackendTransportOptions)
+	c.RedisBackendUseSSL = object(f, "celery.redis_backend_use_ssl", c.RedisBackendUseSSL)
 	notNegative(f, "celery.result_expires", c.ResultExpires)
 	notNegative(f, "celery.result_failure_expires", c.ResultFailureExpires)
 	notNegative(f, "celery.result_chord_expires", c.ResultChordExpires)

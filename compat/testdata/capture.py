@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import ssl
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -77,6 +78,7 @@ def changed() -> dict[str, Any]:
         "result_backend_base_sleep_between_retries_ms": 20,
         "result_backend_max_sleep_between_retries_ms": 500,
         "redis_password": "p/w",
+        "redis_backend_use_ssl": {"ssl_cert_reqs": ssl.CERT_OPTIONAL, "ssl_check_hostname": False},
         "redis_socket_timeout": None,
         "redis_socket_connect_timeout": "3",
         "redis_socket_keepalive": True,

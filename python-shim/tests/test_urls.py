@@ -74,6 +74,7 @@ TLS = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/ca", "ssl_check_hos
         ({"broker_url": "redis://h/0?ssl_cert_reqs=none"}, "rediss://h/0?ssl_cert_reqs=none"),
         ({"broker_url": "redis+socket:///s?virtual_host=2"}, "redis+socket:///s?virtual_host=2"),
         ({"broker_url": ["redis://a/1", "redis://b/2"]}, "redis://a/1;redis://b/2"),
+        ({"broker_url": "sentinel://a/1;sentinel://b", "broker_user": "u"}, "sentinel://u@a/1;sentinel://b"),
         (
             {"broker_url": ("redis://a/1", "rediss://b/2?ssl_cert_reqs=optional"), "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_NONE}},
             "rediss://a/1?ssl_cert_reqs=none;rediss://b/2?ssl_cert_reqs=optional",

@@ -264,6 +264,11 @@ def _choice(name: str, value: Any) -> Any:
     return value if value is None or isinstance(value, str) else unsupported(describe(value))
 
 
+def _tls(name: str, value: Any) -> Any:
+    """TLS options for Sentinels' servers, whose URLs have none. kombu makes nothing of ``True``."""
+    return plain(name, value) if isinstance(value, Mapping) and value else None
+
+
 def _credentials(name: str, value: Any) -> Any:
     return None if not value else unsupported(value if isinstance(value, str) else describe(value))
 
@@ -271,6 +276,7 @@ def _credentials(name: str, value: Any) -> Any:
 _SETTINGS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     # broker
     "broker_transport_options": plain,
+    "broker_use_ssl": _tls,
     "broker_connection_timeout": seconds,
     "broker_connection_retry": _flag,
     "broker_connection_retry_on_startup": _flag_or_none,
@@ -293,6 +299,7 @@ _SETTINGS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "result_backend_max_retries": _number,
     "result_backend_base_sleep_between_retries_ms": _number,
     "result_backend_max_sleep_between_retries_ms": _number,
+    "redis_backend_use_ssl": _tls,
     "redis_socket_timeout": _positive_seconds,
     "redis_socket_connect_timeout": _positive_seconds,
     "redis_socket_keepalive": _flag,
