@@ -67,7 +67,6 @@ def test_workers(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     [
         ({"broker_url": "amqp://h"}, "dfws.E006"),
         ({"broker_url": "redis://a;amqp://b"}, "dfws.E006"),
-        ({"broker_url": "sentinel://h:26379"}, "dfws.E012"),
         ({"broker_url": "redis://a;redis://b"}, "dfws.E012"),
         ({"broker_url": ["redis://a", "redis://b"]}, "dfws.E012"),
         ({"broker_use_ssl": True}, "dfws.W005"),
@@ -82,8 +81,13 @@ def test_broker(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], expecte
 
 
 def test_several_brokers_with_a_redis_of_dfws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_df.celery_conf().changes, "broker_url", "sentinel://a;sentinel://b")
+    monkeypatch.setitem(_df.celery_conf().changes, "broker_url", "redis://a;redis://b")
     assert ids(DFWS_REDIS_URL="redis://h") == []
+
+
+def test_sentinels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_df.celery_conf().changes, "broker_url", "sentinel://a;sentinel://b")
+    assert ids() == []
 
 
 def test_names_that_say_the_same() -> None:

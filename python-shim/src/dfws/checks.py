@@ -108,9 +108,9 @@ def _broker() -> Iterable[CheckMessage]:
         )
     elif celery.broker_read_url != celery.broker_write_url:
         yield Error("Celery reads from another broker than it writes to; the Go side has one.", id="dfws.E006")
-    elif conf.get().redis_url is None and not urls.is_redis(celery.broker_write_url):
+    elif conf.get().redis_url is None and not (urls.is_redis(celery.broker_write_url) or urls.is_sentinel(celery.broker_write_url)):
         yield Error(
-            "Celery's broker is several servers, and DFWS_REDIS_URL is not set.",
+            "Celery's broker is a list of servers, and DFWS_REDIS_URL is not set.",
             hint="Set DFWS_REDIS_URL to the Redis for the registry of signals and the tickets.",
             id="dfws.E012",
         )

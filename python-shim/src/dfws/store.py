@@ -7,9 +7,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -17,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from dfws import _df, conf, urls
 
@@ -26,6 +28,8 @@ T = TypeVar("T")
 # After a time-out nobody waits again for this long: a Redis that swallows packets must not add its time-out to every page. A refused
 # connection costs nothing and is tried each time.
 PAUSE_AFTER_TIMEOUT: Final = 5.0
+# kombu.transport.redis.SentinelTransport.default_port
+SENTINEL_PORT: Final = 26379
 # At most one line per subject in this time.
 LOG_PERIOD: Final = 60.0
 
@@ -95,6 +99,8 @@ def redis_url() -> str:
     if explicit is not None:
         return explicit
     celery = _df.celery_conf()
+    if urls.is_sentinel(celery.broker_write_url):
+        return urls.broker(celery)
     if not urls.is_redis(celery.broker_write_url):
         raise ValueError("Celery's broker is not one Redis server, and DFWS_REDIS_URL is not set")
     return urls.for_redis_py(urls.broker(celery))
@@ -135,13 +141,38 @@ def client() -> Redis:
 
 def connect(url: str, timeout: float) -> Redis:
     """Make a connection pool whose exchanges take no longer than ``timeout``; a connection that Redis closed is renewed once."""
-    return Redis.from_url(
-        url,
+    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    timeouts = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    if urls.is_sentinel(url):
+        return _through_sentinels(url, timeouts, retry)
+    return Redis.from_url(url, decode_responses=True, retry=retry, **timeouts)
+
+
+def _through_sentinels(url: str, timeouts: dict[str, float], retry: Retry) -> Redis:
+    """Connect to the master as kombu does: the first URL has user, password and database, the rest is in Celery's settings."""
+    celery = _df.celery_conf()
+    options = celery.broker_transport_options or {}
+    if not options.get("master_name"):
+        raise ValueError("broker_transport_options has no master_name, which Sentinel needs")
+    parts = [urlsplit(part) for part in url.split(";")]
+    tls = {**celery.broker_use_ssl, "ssl": True} if isinstance(celery.broker_use_ssl, Mapping) and celery.broker_use_ssl else {}
+    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
+        [(unquote(part.hostname or "127.0.0.1"), part.port or SENTINEL_PORT) for part in parts],
+        min_other_sentinels=options.get("min_other_sentinels", 0),
+        sentinel_kwargs={**timeouts, **(options.get("sentinel_kwargs") or {})},
         decode_responses=True,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        retry=retry,
+        **timeouts,
+        **tls,
     )
+    first = parts[0]
+    found: Redis = sentinel.master_for(
+        options["master_name"],
+        username=unquote(first.username or "") or None,
+        password=unquote(first.password or "") or None,
+        db=int(first.path.strip("/") or 0),
+    )
+    return found
 
 
 @contextmanager

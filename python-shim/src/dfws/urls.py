@@ -61,11 +61,16 @@ def is_redis_family(url: object) -> bool:
     return all(scheme(part) in (*_TCP_SCHEMES, *_SOCKET_SCHEMES, _SENTINEL) for part in url.split(";"))
 
 
+def is_sentinel(url: object) -> bool:
+    """Tell whether a broker URL names Sentinels."""
+    return isinstance(url, str) and bool(url) and all(scheme(part) == _SENTINEL for part in url.split(";"))
+
+
 def broker(celery: Any) -> str:
     """Return the broker's URL as kombu's Connection understands Celery's settings; a failover list as ``a;b``.
 
     ``broker_user`` and its like complete the first URL of a list (celery.app.base.Celery._connection). ``broker_use_ssl`` goes into each
-    URL that has no TLS options of its own.
+    URL of a server that has no TLS options of its own.
     """
     value = celery.broker_write_url
     parts = value if isinstance(value, (list, tuple)) else [value]
@@ -150,9 +155,9 @@ def _complete(
 
 
 def _with_tls(url: str, setting: str, options: Mapping[str, Any]) -> str:
-    """Write the options of TLS into a URL, where redis:// becomes rediss://; what the URL says itself wins."""
+    """Write the options of TLS into a URL, where redis:// becomes rediss://; what the URL says itself wins. A Sentinel's has none."""
     parts = urlsplit(url)
-    if not options or parts.scheme not in (*_TCP_SCHEMES, _SENTINEL):
+    if not options or parts.scheme not in _TCP_SCHEMES:
         return url
     query = dict(parse_qsl(parts.query))
     for name, value in options.items():
@@ -160,7 +165,7 @@ def _with_tls(url: str, setting: str, options: Mapping[str, Any]) -> str:
             raise ExportError(f"{setting}: redis-py has no TLS option {name}.")
         if value is not None:
             query.setdefault(str(name), _tls_value(value, f"{setting}: {name}"))
-    return _join(_SENTINEL if parts.scheme == _SENTINEL else "rediss", parts.netloc, parts.path, query)
+    return _join("rediss", parts.netloc, parts.path, query)
 
 
 def for_redis_py(url: str) -> str:
