@@ -26,6 +26,7 @@ from dfws.plain import ExportError
             "rediss://h/1?ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs=/ca.pem",
             {"host": "h", "db": 1, "ssl_cert_reqs": "required", "ssl_ca_certs": "/ca.pem"},
         ),
+        ("rediss://h/1?ssl_ca_certs=/ca.pem", {"host": "h", "db": 1, "ssl_ca_certs": "/ca.pem"}),
         ("redis+socket:///run/redis.sock?virtual_host=5", {"path": "/run/redis.sock", "db": 5}),
         ("redis+socket://:pw@/run/redis.sock", {"path": "/run/redis.sock", "password": "pw", "db": 0}),
     ],

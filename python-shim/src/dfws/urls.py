@@ -171,16 +171,17 @@ def _with_tls(url: str, setting: str, options: Mapping[str, Any]) -> str:
 def for_redis_py(url: str) -> str:
     """Translate a broker URL of kombu, without changing what it means.
 
-    kombu does not verify certificates unless the URL asks for it; redis-py does. A site whose broker works must keep working.
+    kombu does not verify certificates where a URL has no options of TLS at all; redis-py does. A site whose broker works must keep working.
     """
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     if parts.scheme in _SOCKET_SCHEMES:
         query = {"db": query.get("virtual_host", "0").strip("/") or "0"}
         return _join("unix", parts.netloc, parts.path, query)
-    if parts.scheme == "rediss":
-        wanted = query.get("ssl_cert_reqs", "none")
-        query["ssl_cert_reqs"] = _CERT_REQS.get(wanted, wanted)
+    if parts.scheme == "rediss" and not any(name.startswith("ssl_") for name in query):
+        query["ssl_cert_reqs"] = "none"
+    if "ssl_cert_reqs" in query:
+        query["ssl_cert_reqs"] = _CERT_REQS.get(query["ssl_cert_reqs"], query["ssl_cert_reqs"])
     netloc = parts.netloc if parts.hostname else f"{parts.netloc}127.0.0.1"
     return _join(parts.scheme, netloc, "/" + parts.path.strip("/"), query)
 
