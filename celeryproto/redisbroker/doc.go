@@ -76,7 +76,8 @@
 // All with the global key prefix in front.
 //
 //	<queue>, <queue>·3, ·6, ·9       list     messages; · is the separator 06 16
-//	unacked, unacked_index           hash, zset  delivery tag → [envelope, exchange, routing key]; time taken or refreshed
+//	unacked, unacked_index           hash, zset  delivery tag → [envelope, exchange, routing key]; time taken or refreshed. For an
+//	                                          exchange named as the routing key: "" and the queue it was taken from
 //	unacked_mutex                    string   lock of whoever restores
 //	_kombu.binding.<exchange>        set      routing key · pattern · queue; written by publishing and Bind, read by restoring,
 //	                                          PublishExchange and Reply

@@ -134,6 +134,31 @@ func TestRestoreNamedExchange(t *testing.T) {
 	}
 }
 
+// gocelery writes the exchange and routing key "celery" whatever its queue is, and binds nothing (message.go,
+// celeryMessagePool): what a dead worker held of it comes back to the queue it was taken from.
+func TestRestoreForeignAddress(t *testing.T) {
+	t.Parallel()
+	b, c, prefix := shared(t, redisbroker.Options{})
+	raw := `{"body":"e30=","content-type":"application/json","properties":{"body_encoding":"base64","correlation_id":"c","reply_to":"r",` +
+		`"delivery_info":{"priority":0,"routing_key":"celery","exchange":"celery"},"delivery_mode":2,"delivery_tag":"tag"},"content-encoding":"utf-8"}`
+	if err := c.LPush(t.Context(), prefix+"other", raw).Err(); err != nil {
+		t.Fatal(err)
+	}
+	consumer := mustConsume(t, b, redisbroker.ConsumerConfig{Queues: []string{"other"}, Prefetch: 10})
+	taken := consumer.next(t)
+	entry := unackedOf(t, c, prefix)["tag"]
+	mustAck(t, taken)
+	consumer.mustStop(t)
+
+	mustHold(t, c, prefix, "unacked", 2*time.Hour, [2]string{"tag", entry})
+	if err := b.RestoreOverdue(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := listOf(t, c, prefix+"other"); len(got) != 1 {
+		t.Errorf("restored %q; unacked has %q", got, unackedOf(t, c, prefix))
+	}
+}
+
 func TestRestoreHonoursMutex(t *testing.T) {
 	t.Parallel()
 	b, c, prefix := shared(t, redisbroker.Options{})

@@ -108,6 +108,11 @@ local function keep(k, raw)
   if not is_object then
     is_object, own, exchange, routing_key = parse(raw)
   end
+  -- An exchange with the routing key's name is the direct one that Celery binds a queue of this name to. gocelery writes "celery"
+  -- for both, whatever the queue, and binds nothing: such a message is restored to where it was.
+  if exchange == routing_key then
+    exchange, routing_key = nil, nil
+  end
   if is_object then
     item.entry = '[' .. raw .. ', ' .. (exchange or '""') .. ', ' .. (routing_key or item.name) .. ']'
     item.own, item.range = own, { 2, 1 + #raw }
