@@ -26,6 +26,10 @@ var mayImport = map[string][]string{
 	"worker": {
 		"celeryproto", "celeryproto/canvas", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch",
 	},
+	"compat/gocelery": {
+		"celeryproto", "celeryproto/canvas", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch",
+		"worker",
+	},
 }
 
 // importers lists who of ours may import a third-party package directly.
@@ -39,6 +43,8 @@ var importers = map[string][]string{
 	"github.com/ulikunitz/xz":                      {"celeryproto"},
 	"github.com/andybalholm/brotli":                {"celeryproto"},
 	"github.com/chromedp/chromedp":                 {},
+	"github.com/gocelery/gocelery":                 {}, // the peer of compat/gocelery's tests
+	"github.com/gomodule/redigo":                   {}, // which its constructors take
 	"github.com/google/go-cmp":                     {},
 	"go.uber.org/goleak":                           {},
 	"testing":                                      {"channelslayer/layertest", "worker/workertest"},
@@ -53,9 +59,11 @@ var impure = []string{"net", "net/http", "os", "os/exec", "syscall", "log"}
 const maxChain = 5
 
 type goPackage struct {
-	ImportPath string
-	Imports    []string
-	Deps       []string
+	ImportPath   string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+	Deps         []string
 }
 
 // TestPackageGraph keeps the graph of ARCHITECTURE.md true. Folders under integration/ may import everything.
@@ -92,6 +100,33 @@ func TestPackageGraph(t *testing.T) {
 func owner(path string) string {
 	owner, _, _ := strings.Cut(path, "/internal/")
 	return owner
+}
+
+// testOnly says which packages' tests may import a third-party package that no program of ours and no user's may be built with.
+var testOnly = map[string]string{
+	"github.com/gocelery/gocelery": "compat/gocelery",
+	"github.com/gomodule/redigo":   "compat/gocelery",
+	"github.com/streadway/amqp":    "",
+	"github.com/satori/go.uuid":    "",
+}
+
+// TestGoceleryStaysInTests keeps gocelery, and what it drags along, out of every binary: compat/gocelery only looks like it.
+func TestGoceleryStaysInTests(t *testing.T) {
+	t.Parallel()
+	for path, p := range mustListPackages(t) {
+		for pkg, tested := range testOnly {
+			for _, dep := range p.Deps {
+				if dep == pkg || strings.HasPrefix(dep, pkg+"/") {
+					t.Errorf("%s is built with %s", path, dep)
+				}
+			}
+			for _, imported := range append(p.TestImports, p.XTestImports...) {
+				if (imported == pkg || strings.HasPrefix(imported, pkg+"/")) && path != tested && !strings.HasPrefix(path, "integration") {
+					t.Errorf("tests of %s import %s", path, imported)
+				}
+			}
+		}
+	}
 }
 
 // TestOneImporter checks that each third-party package has the importers that ARCHITECTURE.md names and no others.
@@ -137,7 +172,7 @@ func TestImportChain(t *testing.T) {
 
 func mustListPackages(t *testing.T) map[string]goPackage {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"/...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports,Deps", module+"/...")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
