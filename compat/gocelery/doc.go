@@ -86,7 +86,8 @@
 //	results                             kept for a day                 the same
 //
 // A gocelery worker reads protocol 1 only and drops the rest: as long as one consumes the queue, set Config.Protocol to 1. Our
-// worker and Celery's take both, so workers may change over before clients or after them.
+// worker and Celery's take both, so workers may change over before clients or after them. Give no queue that a gocelery worker
+// consumes to tasks that it does not have: it drops them. What our worker does not have, it leaves to the others.
 //
 // # Goroutines
 //

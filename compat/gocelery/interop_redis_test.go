@@ -109,6 +109,31 @@ func TestWorkerOfGocelery(t *testing.T) {
 	}
 }
 
+// On a shared queue a gocelery worker gets what our worker has no handler for, whole.
+func TestUnknownGoesToGocelery(t *testing.T) {
+	t.Parallel()
+	s := startSite(t)
+	backC := make(chan struct{}, 100)
+	c := s.client(t, Config{NumWorkers: 1, Worker: worker.Config{
+		MaxHops: 1000, Observer: worker.Observer{Requeued: func(string, int) { backC <- struct{}{} }},
+	}})
+	c.Register("ours", func() {})
+	c.StartWorker()
+	peerClient := mustPeer(t, s, DefaultQueue)
+	theirs, err := peerClient.Delay("theirs", 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustEnd(t, "our worker gives it back", backC)
+	peerClient.Register("theirs", func(a, b int) int { return a + b })
+	peerClient.StartWorker()
+	t.Cleanup(peerClient.StopWorker)
+	if got, err := theirs.Get(waitLimit); got != 3.0 || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	s.mustBeIdle(t, DefaultQueue)
+}
+
 // A result that is stored without being published is found by those who wait already.
 func TestWaitForUnpublished(t *testing.T) {
 	t.Parallel()
