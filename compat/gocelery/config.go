@@ -53,7 +53,8 @@ type Config struct {
 	// worker.ErrNoResultBackend.
 	Broker  *RedisCeleryBroker
 	Backend *RedisCeleryBackend
-	// Settings are those of a Django site, from worker.LoadSettings, instead of Broker and Backend.
+	// Settings are those of a Django site, from worker.LoadSettings, instead of Broker and Backend. Waiting for results needs a
+	// result_backend in Redis.
 	Settings *compat.Settings
 	// Queue is the queue with Settings; empty: the setting celery.task_default_queue. Without Settings it is Broker.QueueName.
 	Queue string
