@@ -51,6 +51,9 @@ type Chord struct {
 	Results []ChordPart
 	// Complex says that the results were joined by their IDs.
 	Complex bool
+	// Plain says that the error of a failed part is all that the body's failure
+	// tells, as in django-celery-results: neither the part nor the step.
+	Plain bool
 	// Token is the claim.
 	Token string
 }

@@ -20,21 +20,22 @@ func readPickle(data []byte, lim Limits) (Raw, error) {
 // have an exception as its result, which becomes the object that the other
 // serializers store (celery 5.7, backends/base.py, prepare_exception).
 func unpickle(data []byte, lim Limits, exceptions bool) (Raw, error) {
-	d := &pickleReader{out: newBuilder(lim, len(data)), used: map[*pickle.Object]bool{}, active: map[any]bool{}}
-	limits := pickle.Limits{MaxValues: lim.MaxValues, MaxIntBytes: lim.JSON.withDefaults().maxIntBytes()}
-	if !exceptions {
-		limits.Global = allowedGlobal
+	if exceptions {
+		return unpickleAs(data, lim, nil, (*pickleReader).result)
 	}
+	return unpickleAs(data, lim, allowedGlobal, (*pickleReader).value)
+}
+
+// unpickleAs is unpickle for a value that write knows how to write; global says
+// which names may occur, nil any.
+func unpickleAs(data []byte, lim Limits, global func(pickle.Global) error, write func(*pickleReader, any) error) (Raw, error) {
+	d := &pickleReader{out: newBuilder(lim, len(data)), used: map[*pickle.Object]bool{}, active: map[any]bool{}}
+	limits := pickle.Limits{MaxValues: lim.MaxValues, MaxIntBytes: lim.JSON.withDefaults().maxIntBytes(), Global: global}
 	p, err := pickle.Read(data, limits)
 	if err != nil {
 		return nil, pickleFault(err)
 	}
-	if exceptions {
-		err = d.result(p.Value)
-	} else {
-		err = d.value(p.Value)
-	}
-	if err != nil {
+	if err := write(d, p.Value); err != nil {
 		return nil, err
 	}
 	// What was made and thrown away would have been made all the same.

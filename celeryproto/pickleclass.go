@@ -86,6 +86,15 @@ func writePickledResult(tree any) ([]byte, error) {
 	return w.Bytes(), nil
 }
 
+// writePickledException writes an exception by itself.
+func writePickledException(tree any) ([]byte, error) {
+	w := pickleWriter{pickle.NewWriter(256)}
+	if err := w.exception(tree); err != nil {
+		return nil, err
+	}
+	return w.Bytes(), nil
+}
+
 // exception writes the stored form of an exception as the exception itself when
 // its class is one that every reader has.
 func (w pickleWriter) exception(v any) error {

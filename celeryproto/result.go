@@ -45,6 +45,9 @@ type ResultMeta struct {
 	ParentID string // written when not ""
 	// Extended is there with Celery's setting result_extended.
 	Extended *ResultExtended
+	// Request is what only the database backend of django-celery-results stores;
+	// nil for a result that no message stands behind.
+	Request *ResultRequest
 	// Compression is "" or one of the Compression… constants (setting
 	// result_compression, celery 5.7).
 	Compression string

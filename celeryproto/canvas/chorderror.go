@@ -45,6 +45,9 @@ func chordError(chord *celeryproto.Chord) (*ChordError, error) {
 			return nil, err
 		}
 		text := ReprException(exc)
+		if chord.Plain {
+			return &ChordError{Text: text}, nil
+		}
 		if chord.Complex {
 			return &ChordError{Text: joinErrorPrefix + text}, nil
 		}
