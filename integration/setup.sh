@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the Makefile needs on a fresh machine.
-#   setup.sh system      redis-server and chromium (Debian packages), if they are missing
+#   setup.sh system      redis-server, chromium, PostgreSQL and MariaDB (Debian packages), if they are missing
 #   setup.sh venv DIR    the pinned Python environment of the site under test, with the Django app in it
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,6 +9,8 @@ system() {
   local missing=()
   command -v redis-server >/dev/null || missing+=(redis-server)
   command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
+  command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
   [ ${#missing[@]} -eq 0 ] && return 0
   if ! command -v apt-get >/dev/null; then
     echo "please install: ${missing[*]}" >&2
@@ -17,7 +19,7 @@ system() {
   local sudo=()
   [ "$(id -u)" -eq 0 ] || sudo=(sudo)
   "${sudo[@]}" apt-get update -q
-  # The package starts a system-wide server on port 6379; every test starts its own on a free port.
+  # The packages start system-wide servers on their usual ports; every test starts its own on a free one.
   DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
