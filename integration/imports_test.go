@@ -15,33 +15,49 @@ const module = "github.com/dfws/dfws"
 
 // mayImport is the package graph of ARCHITECTURE.md: what each package of ours may reach, directly or not.
 var mayImport = map[string][]string{
-	"celeryproto":             {},
-	"celeryproto/canvas":      {"celeryproto"},
-	"celeryproto/redisbroker": {"celeryproto"},
-	"channelslayer":           {},
-	"compat":                  {"celeryproto"},
-	"compat/djangostate":      {"celeryproto", "compat"},
-	"compat/dispatch":         {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate"},
-	"gateway":                 {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch"},
+	"celeryproto":               {},
+	"celeryproto/canvas":        {"celeryproto"},
+	"celeryproto/redisbroker":   {"celeryproto"},
+	"celeryproto/djangoresults": {"celeryproto"},
+	"channelslayer":             {},
+	"compat":                    {"celeryproto"},
+	"compat/resultbackend":      {"celeryproto", "compat"},
+	"compat/djangodb":           {"celeryproto", "celeryproto/djangoresults", "compat", "compat/resultbackend"},
+	"compat/djangodb/mysql":     djangoDriver,
+	"compat/djangodb/postgres":  djangoDriver,
+	"compat/djangodb/sqlite":    djangoDriver,
+	"compat/djangostate":        {"celeryproto", "compat"},
+	"compat/dispatch":           {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate"},
+	"gateway":                   {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch"},
 	"worker": {
 		"celeryproto", "celeryproto/canvas", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch",
+		"compat/resultbackend",
 	},
 	"compat/gocelery": {
 		"celeryproto", "celeryproto/canvas", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch",
-		"worker",
+		"compat/resultbackend", "worker",
 	},
 }
 
+// djangoDriver is what the packages that bring a driver of database/sql may reach.
+var djangoDriver = []string{"celeryproto", "celeryproto/djangoresults", "compat", "compat/djangodb", "compat/resultbackend"}
+
 // importers lists who of ours may import a third-party package directly.
 var importers = map[string][]string{
-	"github.com/redis/go-redis/v9":                 {"celeryproto/redisbroker", "channelslayer", "compat/dispatch", "cmd/internal/app"},
-	"github.com/gorilla/websocket":                 {"gateway"},
-	"github.com/mitchellh/mapstructure":            {"worker"},
-	"github.com/vmihailenco/msgpack/v5":            {"channelslayer"},
-	"github.com/prometheus/client_golang":          {"cmd/internal/app"},
-	"github.com/klauspost/compress":                {"celeryproto"},
-	"github.com/ulikunitz/xz":                      {"celeryproto"},
-	"github.com/andybalholm/brotli":                {"celeryproto"},
+	"github.com/redis/go-redis/v9":        {"celeryproto/redisbroker", "channelslayer", "compat/dispatch", "cmd/internal/app"},
+	"github.com/gorilla/websocket":        {"gateway"},
+	"github.com/mitchellh/mapstructure":   {"worker"},
+	"github.com/vmihailenco/msgpack/v5":   {"channelslayer"},
+	"github.com/prometheus/client_golang": {"cmd/internal/app"},
+	"github.com/klauspost/compress":       {"celeryproto"},
+	"github.com/ulikunitz/xz":             {"celeryproto"},
+	"github.com/andybalholm/brotli":       {"celeryproto"},
+	"github.com/go-sql-driver/mysql":      {"compat/djangodb/mysql"},
+	"github.com/jackc/pgx/v5":             {"compat/djangodb/postgres"},
+	"modernc.org/sqlite":                  {"compat/djangodb/sqlite"},
+	"database/sql": {
+		"celeryproto/djangoresults", "compat/djangodb", "compat/djangodb/mysql", "compat/djangodb/postgres", "compat/djangodb/sqlite",
+	},
 	"github.com/chromedp/chromedp":                 {},
 	"github.com/gocelery/gocelery":                 {}, // the peer of compat/gocelery's tests
 	"github.com/gomodule/redigo":                   {}, // which its constructors take
@@ -125,6 +141,17 @@ func TestGoceleryStaysInTests(t *testing.T) {
 					t.Errorf("tests of %s import %s", path, imported)
 				}
 			}
+		}
+	}
+}
+
+// TestDatabasesAreOptional keeps databases out of programs that keep results in Redis.
+func TestDatabasesAreOptional(t *testing.T) {
+	t.Parallel()
+	packages := mustListPackages(t)
+	for _, path := range []string{"gateway", "worker", "cmd/demo-worker"} {
+		if slices.Contains(packages[path].Deps, "database/sql") {
+			t.Errorf("%s reaches database/sql", path)
 		}
 	}
 }

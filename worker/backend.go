@@ -6,45 +6,12 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/compat/dispatch"
+	"github.com/dfws/dfws/compat/resultbackend"
 )
 
-// Backend is a result backend: where the results of tasks, of groups and the state of chords are. All of Celery's workers and clients
-// of a site use the same. Each method may be called again after an error for which Retryable(err) would be true; methods are safe for
-// concurrent use.
-type Backend interface {
-	// Store stores a result and tells those who wait for it. A stored SUCCESS is final: another result is not stored, without an error.
-	Store(ctx context.Context, m *celeryproto.ResultMeta) error
-	// Get reads a result; celeryproto.ErrNoResult when there is none.
-	Get(ctx context.Context, taskID string) (*celeryproto.ResultMeta, error)
-	// Wait returns the result once it is SUCCESS, FAILURE or REVOKED.
-	Wait(ctx context.Context, taskID string) (*celeryproto.ResultMeta, error)
-	// Forget deletes results.
-	Forget(ctx context.Context, taskIDs ...string) error
-
-	// SaveGroup stores the results that a group consists of.
-	SaveGroup(ctx context.Context, group *celeryproto.ResultTree) error
-	// Group reads them; celeryproto.ErrNoResult when there are none.
-	Group(ctx context.Context, groupID string) (*celeryproto.ResultTree, error)
-	// ForgetGroup deletes them.
-	ForgetGroup(ctx context.Context, groupID string) error
-
-	// StartChord prepares the header of a chord.
-	StartChord(ctx context.Context, c celeryproto.ChordStart) error
-	// AddToChord makes the header one part larger.
-	AddToChord(ctx context.Context, groupID string, r *celeryproto.ResultTree) error
-	// ChordPart counts the end of a header's task. It returns the chord to the one caller that has to send the body; nil to all others.
-	ChordPart(ctx context.Context, p celeryproto.ChordPart) (*celeryproto.Chord, error)
-	// RenewChord keeps a chord for this caller a while longer; false when it is somebody else's by now.
-	RenewChord(ctx context.Context, c *celeryproto.Chord) (bool, error)
-	// FinishChord ends a chord whose body was sent, FailChord one whose header failed.
-	FinishChord(ctx context.Context, c *celeryproto.Chord) error
-	FailChord(ctx context.Context, c *celeryproto.Chord) error
-
-	// Close ends the connections.
-	Close() error
-}
+// Backend is a result backend: where the results of tasks, of groups and the state of chords are.
+type Backend = resultbackend.Backend
 
 // BackendError reports a result backend that this program cannot use.
 type BackendError struct {
@@ -57,19 +24,55 @@ func (e *BackendError) Error() string {
 	return fmt.Sprintf("worker: result_backend %q is not supported: %s", e.Name, e.Hint)
 }
 
+// djangoDatabase is the name of django-celery-results' backend in the database.
+const djangoDatabase = "django-db"
+
+// useInstead is what every refusal ends with.
+const useInstead = ": use redis:// or django-db"
+
+// refusedBackends are those of Celery 5.7 (app/backends.py) and django-celery-results that Go does not have, and why.
+var refusedBackends = map[string]string{
+	"django-cache": "it keeps Python's pickles in a cache of Django's" + useInstead,
+	"rpc":          "it sends each result to the queue of the process that waits for it" + useInstead,
+	"amqp":         "it sends each result to a queue of its own" + useInstead,
+	"database":     "its tables are SQLAlchemy's, with Python's pickles in them" + useInstead,
+	"db":           "its tables are SQLAlchemy's, with Python's pickles in them" + useInstead,
+}
+
 // openBackend opens the result backend that the settings name: nil when they name none.
-func openBackend(services *dispatch.Services) (Backend, error) {
+func openBackend(ctx context.Context, services *dispatch.Services) (Backend, error) {
 	if services.Results != nil {
 		return services.Results, nil
 	}
-	url := services.Settings.Celery.ResultBackend.Reveal()
-	name, _, _ := strings.Cut(url, ":")
-	switch {
-	case url == "" || name == "disabled":
+	name := backendName(services.Settings.Celery.ResultBackend.Reveal())
+	switch name {
+	case "", "disabled":
 		return nil, nil
-	default:
-		return nil, &BackendError{Name: name, Hint: "use redis:// or rediss://"}
+	case djangoDatabase:
+		b, err := resultbackend.OpenDatabase(ctx, resultbackend.Config{Settings: services.Settings, Logger: services.Logger})
+		if driver, ok := errors.AsType[*resultbackend.DriverError](err); ok {
+			return nil, &BackendError{Name: name, Hint: strings.TrimPrefix(driver.Error(), "resultbackend: ")}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("worker: result_backend %q: %w", name, err)
+		}
+		return b, nil
 	}
+	family, _, _ := strings.Cut(name, "+")
+	hint, ok := refusedBackends[family]
+	if !ok {
+		hint = strings.TrimPrefix(useInstead, ": ")
+	}
+	return nil, &BackendError{Name: name, Hint: hint}
+}
+
+// backendName is the part of result_backend that can be shown: the scheme of a URL, or a word.
+func backendName(url string) string {
+	name, _, isURL := strings.Cut(url, "://")
+	if !isURL && strings.ContainsAny(name, "@/ ") {
+		return "this one"
+	}
+	return strings.TrimSuffix(name, ":") // "db+sqlite:" of a path
 }
 
 // closeBackend closes what openBackend opened beside the services.

@@ -54,7 +54,7 @@ func NewClient(settings *compat.Settings) (*Client, error) {
 	c.site.limits.Accept = accept
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.mailbox = &mailbox{broker: services.Broker, namespace: c.site.namespace, options: c.site.options}
-	c.backend, c.backendErr = openBackend(services)
+	c.backend, c.backendErr = openBackend(c.ctx, services)
 	zone, err := time.LoadLocation(settings.Celery.Timezone)
 	if err != nil {
 		zone = time.UTC

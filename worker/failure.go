@@ -105,6 +105,9 @@ func (s *settler) meta(j *job, status string, result celeryproto.Raw, traceback 
 	if !celeryproto.IsReady(status) {
 		m.DateDone = time.Time{}
 	}
+	if !s.quick { // only a database has a place for it
+		m.Request = j.task.ResultRequest()
+	}
 	if s.extended {
 		m.Extended = &celeryproto.ResultExtended{
 			Name: j.task.Name, Args: j.task.Args, Kwargs: j.task.Kwargs, Worker: s.node, Retries: &j.task.Retries, Queue: j.queue,

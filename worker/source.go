@@ -164,5 +164,13 @@ func (d *redisDelivery) park() {
 	}
 }
 
-// retryable tells whether writing again may help.
-func retryable(err error) bool { return redisbroker.Retryable(err) }
+// retryable tells whether writing again may help. Errors of result backends say it themselves.
+func retryable(err error) bool {
+	if own, ok := errors.AsType[interface {
+		error
+		Retryable() bool
+	}](err); ok {
+		return own.Retryable()
+	}
+	return redisbroker.Retryable(err)
+}

@@ -122,24 +122,19 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
-	return errors.Join(w.serve(ctx, services), services.Close())
+	backend, err := openBackend(ctx, services)
+	if err != nil {
+		return errors.Join(err, services.Close())
+	}
+	return errors.Join(w.serve(ctx, services, backend), closeBackend(services, backend), services.Close())
 }
 
-func (w *Worker) serve(ctx context.Context, services *dispatch.Services) error {
+func (w *Worker) serve(ctx context.Context, services *dispatch.Services, backend Backend) error {
 	queues := w.Queues()
 	reg := sharedRegistry{services.Registry, services.Store}
 	if err := w.announce(ctx, reg, queues); err != nil || ctx.Err() != nil {
 		return err
 	}
-	backend, err := openBackend(services)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err := closeBackend(services, backend); err != nil {
-			w.log.Warn("result backend not closed", "err", err)
-		}
-	}()
 	source, err := newRedisSource(services, queues, w.cfg)
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)

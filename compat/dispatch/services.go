@@ -134,7 +134,7 @@ func defaultOrigin() string {
 	return fmt.Sprintf("dfws%d@%s", os.Getpid(), host)
 }
 
-// openResults opens the result backend; nil, and a line in the log, when the site has none that Go can use.
+// openResults opens the result backend in Redis; nil when the site has none, or another one, which is for the program to open.
 func openResults(cfg *ServicesConfig) (*redisbroker.Results, error) {
 	c := &cfg.Settings.Celery
 	url := c.ResultBackend.Reveal()
@@ -143,7 +143,6 @@ func openResults(cfg *ServicesConfig) (*redisbroker.Results, error) {
 		cfg.Logger.Info("results are not stored: the site has no result_backend")
 		return nil, nil
 	case !isRedisScheme(scheme):
-		cfg.Logger.Warn("results are not stored: the site's result_backend is not Redis", "scheme", scheme)
 		return nil, nil
 	}
 	return openRedisResults(cfg)
