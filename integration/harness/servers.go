@@ -105,6 +105,23 @@ func (s *Site) Celery(ctx context.Context, opts CeleryOptions) (*Process, error)
 	})
 }
 
+// Beat starts Celery's scheduler on the periodic tasks in Django's database (django-celery-beat).
+func (s *Site) Beat(ctx context.Context) (*Process, error) {
+	return s.lab.Start(ctx, Command{
+		Name: "beat", Path: s.lab.cfg.Python, Dir: s.lab.project(), Env: s.env,
+		Args: []string{
+			"-m", "celery", "-A", "df_websockets.celery", "beat", "--scheduler", "django_celery_beat.schedulers:DatabaseScheduler",
+			"--max-interval", "1", "--pidfile", "", "--loglevel", "INFO",
+		},
+		Ready: func(_ context.Context, p *Process) error {
+			if !strings.Contains(p.LogFrom(0), "beat: Starting") {
+				return errors.New("no line with \"beat: Starting\"")
+			}
+			return nil
+		},
+	})
+}
+
 // Gateway is a running `dfws gateway`.
 type Gateway struct {
 	Server

@@ -44,6 +44,8 @@ type SiteOptions struct {
 	AcksLate bool
 	// SessionEngine is Django's SESSION_ENGINE; empty means the database.
 	SessionEngine string
+	// DatabaseResults keeps the results in Django's database (django-celery-results) instead of Redis.
+	DatabaseResults bool
 	// LogLevel is the level of Python's root logger; empty means INFO.
 	LogLevel string
 	// Redis configures the server.
@@ -129,6 +131,7 @@ func environment(redisURL, database string, opts SiteOptions) []string {
 	set(opts.AcksLate, "DFWS_TEST_ACKS_LATE", "1")
 	set(opts.VisibilityTimeout > 0, "DFWS_TEST_VISIBILITY_TIMEOUT", strconv.FormatFloat(opts.VisibilityTimeout.Seconds(), 'f', -1, 64))
 	set(opts.SessionEngine != "", "DFWS_TEST_SESSION_ENGINE", opts.SessionEngine)
+	set(opts.DatabaseResults, "DFWS_TEST_RESULTS", "django-db")
 	set(opts.LogLevel != "", "DFWS_TEST_LOG_LEVEL", opts.LogLevel)
 	return env
 }

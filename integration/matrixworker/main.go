@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dfws/dfws/compat"
+	_ "github.com/dfws/dfws/compat/djangodb/sqlite" // results of sites with django-celery-results
 	"github.com/dfws/dfws/worker"
 )
 

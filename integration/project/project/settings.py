@@ -8,6 +8,7 @@ DFWS_TEST_LOG_LEVEL           level of the root logger, INFO by default
 DFWS_TEST_VISIBILITY_TIMEOUT  seconds after which an unacknowledged task is given to another worker
 DFWS_TEST_ACKS_LATE           1: Celery acknowledges a task after it ran
 DFWS_TEST_SESSION_ENGINE      Django's SESSION_ENGINE
+DFWS_TEST_RESULTS             django-db: results in the database (django-celery-results), result_extended; else in Redis
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "df_websockets",
+    "django_celery_results",
+    "django_celery_beat",
     "demo",
     "readme",
     "bench",
@@ -98,6 +101,9 @@ CHANNEL_LAYERS = {
 BROKER_URL = redis_database(BROKER_DATABASE)
 BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_RESULT_BACKEND = redis_database(RESULT_DATABASE)
+if os.environ.get("DFWS_TEST_RESULTS") == "django-db":
+    CELERY_RESULT_BACKEND = "django-db"
+    CELERY_RESULT_EXTENDED = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 if os.environ.get("DFWS_TEST_VISIBILITY_TIMEOUT"):
