@@ -102,16 +102,27 @@ func TestChord(t *testing.T) {
 			if d := cmp.Diff([]string{r.GroupKey("g") + ".c"}, keys); d != "" {
 				t.Errorf("keys left: %s", d)
 			}
-			if got := mustPart(t, r, part("g", "late", 1, "SUCCESS", "1")); got != nil {
-				t.Errorf("a part after the end: %+v", got)
-			}
 			if err := r.FinishChord(t.Context(), chord); err != nil {
 				t.Errorf("finished again: %v", err)
 			}
-			// A new chord under the same ID begins anew.
-			mustStart(t, r, celeryproto.ChordStart{GroupID: "g", Size: 1})
-			if got := valuesOf(mustPart(t, r, part("g", "x", 0, "FAILURE", "null"))); got != "FAILURE null" {
-				t.Errorf("second chord: %s", got)
+			for range 2 {
+				if got := mustPart(t, r, part("g", "a", 0, "SUCCESS", "1")); got != nil {
+					t.Errorf("a part after the end: %+v", got)
+				}
+			}
+			for _, suffix := range []string{".j", ".d"} {
+				if ttl := c.TTL(t.Context(), r.GroupKey("g")+suffix).Val(); ttl <= 0 || ttl > 10*time.Minute {
+					t.Errorf("what a late part leaves in %s lives for %s", suffix, ttl)
+				}
+			}
+			// A frozen chord that is applied again has the same IDs. Its first tasks may have ended before its size is written.
+			if got := mustPart(t, r, part("g", "b", 1, "SUCCESS", `"again"`)); got != nil {
+				t.Errorf("a part before the size: %+v", got)
+			}
+			mustStart(t, r, celeryproto.ChordStart{GroupID: "g", Size: 2})
+			want = `SUCCESS 1, SUCCESS "again"`
+			if got := valuesOf(mustPart(t, r, part("g", "a", 0, "SUCCESS", "1"))); got != want {
+				t.Errorf("applied again: %s, want %s", got, want)
 			}
 		})
 	}

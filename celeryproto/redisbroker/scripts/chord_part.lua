@@ -7,17 +7,15 @@
 -- ARGV[4] score        ARGV[5] seconds to live of .j .t .s .d, 0 for no limit   ARGV[6] the same of the header
 -- ARGV[7] seconds that a claim holds          ARGV[8] token of the claim
 --
--- Returns {parts, correction or false, size or false, claimed}, claimed being 1 or 0; {-1, 0, 0, 0} when the chord is done.
+-- Returns {parts, correction or false, size or false, claimed}, claimed being 1 or 0; {-1, 0, 0, 0} when the chord is done. The part
+-- is kept for a while even so: a frozen chord that is applied again has the same keys, and its first parts may return before the call
+-- that ends "done" (set_chord_size comes before the last message, not before the first). Celery loses such a chord.
 -- A call whose reply was lost may be made again with the same token: it has claimed the chord then.
 local parts, correction, size, counted, header, claim = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local ordered, score, token = ARGV[3] == '1', ARGV[4], ARGV[8]
 local expires, header_expires = tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local holder = redis.call('GET', claim)
-if holder == 'done' then -- a late duplicate must not begin anew
-  return {-1, 0, 0, 0}
-end
-
 local member = ARGV[1] .. ':' .. score
 if redis.call('SISMEMBER', counted, member) == 0 then
   if ordered then
@@ -26,6 +24,12 @@ if redis.call('SISMEMBER', counted, member) == 0 then
     redis.call('RPUSH', parts, ARGV[2])
   end
   redis.call('SADD', counted, member)
+end
+if holder == 'done' then -- a late duplicate must not begin anew
+  local remembered = math.max(redis.call('TTL', claim), 1)
+  redis.call('EXPIRE', parts, remembered)
+  redis.call('EXPIRE', counted, remembered)
+  return {-1, 0, 0, 0}
 end
 local count
 if ordered then
