@@ -228,6 +228,27 @@ func TestRevoked(t *testing.T) {
 	}
 }
 
+func TestClearRevokedStamps(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, Config{}, steered("run", TaskOptions{}, func(context.Context, *TaskCall) (any, error) { return "ran", nil }))
+	if err := r.w.ClearRevokedStamps(); !errors.Is(err, errNotRunning) {
+		t.Errorf("before it runs: %v", err)
+	}
+	r.w.engine.Store(r.engine) // as Run does
+	byID, byStamp := mustTask(t, "run", nil, nil), mustTask(t, "run", nil, nil)
+	byStamp.StampedHeaders, byStamp.Stamps = celeryproto.Raw(`["tenant"]`), celeryproto.Raw(`{"tenant": "a"}`)
+	r.engine.revoked.add(time.Now(), byID.ID)
+	r.engine.revoked.addStamps("tenant", []celeryproto.Raw{celeryproto.Raw(`"a"`)})
+	if err := r.w.ClearRevokedStamps(); err != nil {
+		t.Fatal(err)
+	}
+	r.settled(byID)
+	r.settled(byStamp)
+	if id, stamp := r.broker.result(byID.ID).Status, r.broker.result(byStamp.ID).Status; id != celeryproto.StatusRevoked || stamp != celeryproto.StatusSuccess {
+		t.Errorf("by ID %s, by stamp %s", id, stamp)
+	}
+}
+
 func TestRevokedSetIsBounded(t *testing.T) {
 	t.Parallel()
 	s, now := newRevokedSet(), time.Now()

@@ -147,3 +147,10 @@ func (s *revokedSet) ids() []string {
 	}
 	return ids
 }
+
+// clearStamps forgets the stamps.
+func (s *revokedSet) clearStamps() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.stamps)
+}

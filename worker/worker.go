@@ -74,6 +74,17 @@ func (w *Worker) Stop(mode StopMode) error {
 	return nil
 }
 
+// ClearRevokedStamps forgets which stamps were revoked, as celery.worker.state.revoked_stamps.clear() does in a Python worker: without it
+// every later task with such a stamp is discarded, as long as the worker runs.
+func (w *Worker) ClearRevokedStamps() error {
+	e := w.engine.Load()
+	if e == nil {
+		return errNotRunning
+	}
+	e.revoked.clearStamps()
+	return nil
+}
+
 // Queues returns the queues that Run consumes, sorted when they are those of the handlers.
 func (w *Worker) Queues() []string {
 	if len(w.cfg.Queues) > 0 {
