@@ -17,6 +17,7 @@ const module = "github.com/dfws/dfws"
 var mayImport = map[string][]string{
 	"celeryproto":               {},
 	"celeryproto/canvas":        {"celeryproto"},
+	"celeryproto/monitor":       {"celeryproto"},
 	"celeryproto/redisbroker":   {"celeryproto"},
 	"celeryproto/djangoresults": {"celeryproto"},
 	"channelslayer":             {},
@@ -30,12 +31,12 @@ var mayImport = map[string][]string{
 	"compat/dispatch":           {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate"},
 	"gateway":                   {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch"},
 	"worker": {
-		"celeryproto", "celeryproto/canvas", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch",
-		"compat/resultbackend",
+		"celeryproto", "celeryproto/canvas", "celeryproto/monitor", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate",
+		"compat/dispatch", "compat/resultbackend",
 	},
 	"compat/gocelery": {
-		"celeryproto", "celeryproto/canvas", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch",
-		"compat/resultbackend", "worker",
+		"celeryproto", "celeryproto/canvas", "celeryproto/monitor", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate",
+		"compat/dispatch", "compat/resultbackend", "worker",
 	},
 }
 
@@ -101,7 +102,7 @@ func TestPackageGraph(t *testing.T) {
 		}
 	}
 	for path, p := range packages {
-		if !slices.Contains([]string{"celeryproto", "celeryproto/canvas", "compat", "compat/djangostate"}, owner(path)) {
+		if !slices.Contains([]string{"celeryproto", "celeryproto/canvas", "celeryproto/monitor", "compat", "compat/djangostate"}, owner(path)) {
 			continue
 		}
 		for _, imported := range p.Imports {
