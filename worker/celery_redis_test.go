@@ -4,16 +4,22 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/dfws/dfws/celeryproto/canvas"
+	"github.com/dfws/dfws/celeryproto/monitor"
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/integration/redistest"
 )
@@ -216,5 +222,228 @@ func TestCeleryCommandLine(t *testing.T) {
 	<-w.doneC
 	if w.err != nil {
 		t.Errorf("Run ended with %v", w.err)
+	}
+}
+
+// startPython starts a Celery worker and waits until it consumes.
+func startPython(t testing.TB, settings *compat.Settings, args ...string) *celeryPeer {
+	t.Helper()
+	p := startPeer(t, settings, "worker", append([]string{"-n", "py@test", "-P", "threads", "-c", "2", "-E"}, args...)...)
+	if said := p.says("that it is ready"); said["ready"] != true {
+		t.Fatalf("python says %v", said)
+	}
+	return p
+}
+
+// TestPythonMingles: revoked tasks go from a Go worker to a Python worker that starts, and from that to another Go worker.
+func TestPythonMingles(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	settings := siteFor(t, server, nil)
+	first := startWorker(t, Config{Settings: settings, NodeName: "first@test"}, workflows).awaitReady()
+	client := clientFor(t, settings)
+	ctx, cancel := context.WithTimeout(t.Context(), pythonTime)
+	defer cancel()
+	if _, err := client.Control(ControlOptions{}).Revoke(ctx, "known-to-go"); err != nil {
+		t.Fatal(err)
+	}
+	startPython(t, settings)
+	inspect := client.Inspect(ControlOptions{Timeout: 2 * time.Second})
+	eventually(t, "python knows what Go knew", func() bool { // it answers from a while after its start on
+		revoked, err := inspect.Revoked(ctx)
+		return err == nil && slices.Contains(revoked["py@test"], "known-to-go")
+	})
+	if _, err := client.Control(ControlOptions{Destination: []string{"py@test"}}).Revoke(ctx, "known-to-python"); err != nil {
+		t.Fatal(err)
+	}
+	must(t, first.halt())
+	startWorker(t, Config{Settings: settings, NodeName: "second@test"}, workflows).awaitReady()
+	revoked, err := inspect.Revoked(ctx)
+	if got := revoked["second@test"]; err != nil || !slices.Contains(got, "known-to-python") || !slices.Contains(got, "known-to-go") {
+		t.Errorf("the second Go worker knows %q, %v", got, err)
+	}
+}
+
+// TestPythonElection: Python and Go workers elect one among them, which sends the task once.
+func TestPythonElection(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	settings := siteFor(t, server, nil)
+	var runs atomic.Int64
+	for _, name := range []string{"a@test", "b@test"} {
+		startWorker(t, Config{Settings: settings, NodeName: name}, func(w *Worker) {
+			HandleTask(w, Task[struct{}, int64]{Name: "demo.count", Run: func(context.Context, *TaskCall, struct{}) (int64, error) { return runs.Add(1), nil }})
+		}).awaitReady()
+	}
+	startPython(t, settings)
+	client := clientFor(t, settings)
+	ctx, cancel := context.WithTimeout(t.Context(), pythonTime)
+	defer cancel()
+	inspect := client.Inspect(ControlOptions{Timeout: 2 * time.Second})
+	eventually(t, "all answer", func() bool {
+		pings, err := inspect.Ping(ctx)
+		return err == nil && len(pings) == 3
+	})
+	for i := range 3 {
+		id := fmt.Sprint("elected-", i)
+		if _, err := client.Control(ControlOptions{Timeout: 2 * time.Second}).Election(ctx, id, "task", onGo("demo.count").Set("task_id", id)); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Result(id).Get(ctx, nil); err != nil {
+			t.Fatalf("election %d: %v", i, err)
+		}
+	}
+	if n := runs.Load(); n != 3 {
+		t.Errorf("3 elections sent %d tasks", n)
+	}
+}
+
+// TestClientAgainstPython: the Go client with a real Celery worker.
+func TestClientAgainstPython(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	settings := siteFor(t, server, nil)
+	startWorker(t, Config{Settings: settings, NodeName: "go@test"}, workflows).awaitReady()
+	startPython(t, settings)
+	client := clientFor(t, settings)
+	ctx, cancel := context.WithTimeout(t.Context(), pythonTime)
+	defer cancel()
+	py := func(task string, args ...any) *canvas.Signature {
+		return canvas.New(task, args...).Set("queue", "celery")
+	}
+	apply := func(sig *canvas.Signature) *AsyncResult {
+		t.Helper()
+		r, err := client.Apply(ctx, sig)
+		must(t, err)
+		return r
+	}
+	var n int
+	must(t, apply(canvas.Chain(py("py.add", 1, 2), onGo("demo.add", 10), py("py.add", 100))).Get(ctx, &n))
+	if n != 113 {
+		t.Errorf("a chain through both languages: %d", n)
+	}
+	must(t, apply(canvas.Chord(canvas.Group(py("py.add", 1, 1), onGo("demo.add", 2, 2)), onGo("demo.sum"))).Get(ctx, &n))
+	if n != 6 {
+		t.Errorf("a chord through both languages: %d", n)
+	}
+	failed := apply(py("py.fail", "boom"))
+	var raised *Exception
+	if err := failed.Get(ctx, nil); !errors.As(err, &raised) || raised.Type != "ValueError" || raised.Args[0] != "boom" || !strings.Contains(raised.Traceback, "peer.py") {
+		t.Errorf("a Python exception: %+v", raised)
+	}
+	progress := apply(py("py.progress", 7))
+	eventually(t, "it tells of its progress", func() bool {
+		var info struct{ At int }
+		return progress.Info(ctx, &info) == nil && info.At == 7
+	})
+	parent := apply(py("py.spawn"))
+	must(t, parent.Get(ctx, nil))
+	children, err := parent.Children(ctx)
+	if err != nil || len(children) != 1 {
+		t.Fatalf("children: %v, %v", children, err)
+	}
+	must(t, children[0].Get(ctx, &n))
+
+	sleeping := apply(py("py.sleep", 2))
+	i := client.Inspect(ControlOptions{Destination: []string{"py@test"}, Timeout: 5 * time.Second})
+	eventually(t, "it is active", func() bool {
+		active, err := i.Active(ctx, false)
+		return err == nil && len(active["py@test"]) == 1 && active["py@test"][0].ID == sleeping.ID && active["py@test"][0].Args.String() == "[2]"
+	})
+	check := func(what string, got any, err error, ok bool) {
+		t.Helper()
+		if err != nil || !ok {
+			t.Errorf("%s: %+v, %v", what, got, err)
+		}
+	}
+	scheduled := apply(py("py.add", 1, 1).Set("countdown", 3600))
+	eventually(t, "it is scheduled", func() bool {
+		later, err := i.Scheduled(ctx)
+		return err == nil && len(later["py@test"]) == 1 && later["py@test"][0].Request.ID == scheduled.ID
+	})
+	stats, err := i.Stats(ctx)
+	check("stats", stats, err, stats["py@test"].Pool.MaxConcurrency == 2 && stats["py@test"].Total["py.add"] > 0)
+	queues, err := i.ActiveQueues(ctx)
+	check("active_queues", queues, err, queues["py@test"][0].Name == "celery" && queues["py@test"][0].Durable)
+	registered, err := i.Registered(ctx)
+	check("registered", registered, err, slices.Contains(registered["py@test"], "py.add"))
+	conf, err := i.Conf(ctx, true)
+	check("conf", conf, err, conf["py@test"]["task_send_sent_event"].String() == "true")
+	report, err := i.Report(ctx)
+	check("report", report, err, strings.Contains(report["py@test"], "software -> celery:5"))
+	clocks, err := i.Clock(ctx)
+	check("clock", clocks, err, clocks["py@test"] > 0)
+	held, err := i.QueryTask(ctx, scheduled.ID)
+	check("query_task", held, err, held["py@test"][scheduled.ID].State == "scheduled")
+	dump, err := i.MemDump(ctx, 3)
+	check("memdump", dump, err, strings.Contains(dump["py@test"], "rss"))
+
+	c := client.Control(ControlOptions{Destination: []string{"py@test"}, Timeout: 5 * time.Second})
+	for _, step := range []struct {
+		want string
+		do   func() (map[string]string, error)
+	}{
+		{"new rate limit set successfully", func() (map[string]string, error) { return c.RateLimit(ctx, "py.add", "100/s") }},
+		{"time limits set successfully", func() (map[string]string, error) { return c.TimeLimit(ctx, "py.add", time.Minute, time.Hour) }},
+		{"add consumer more", func() (map[string]string, error) { return c.AddConsumer(ctx, "more") }},
+		{"no longer consuming from more", func() (map[string]string, error) { return c.CancelConsumer(ctx, "more") }},
+		{"tasks {'" + scheduled.ID + "'} flagged as revoked", func() (map[string]string, error) { return c.Revoke(ctx, scheduled.ID) }},
+	} {
+		texts, err := step.do()
+		check(step.want, texts, err, texts["py@test"] == step.want)
+	}
+	if err := scheduled.Get(ctx, nil); !errors.Is(err, &Exception{Type: "TaskRevokedError"}) {
+		t.Errorf("a revoked task: %v", err)
+	}
+
+	both, err := client.Inspect(ControlOptions{Timeout: 2 * time.Second}).Ping(ctx)
+	check("ping", both, err, both["py@test"] == "pong" && both["go@test"] == "pong")
+	must(t, c.Shutdown(ctx))
+}
+
+// TestEventsAgainstPython: `celery events --dump` shows what a Go worker does, and a Go receiver what a Python worker does.
+func TestEventsAgainstPython(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	settings := siteFor(t, server, nil)
+	dump := startPeer(t, settings, "events")
+	dump.says("that it starts")
+	w := startWorker(t, Config{Settings: settings, NodeName: "go@test", TaskEvents: Yes, HeartbeatInterval: 200 * time.Millisecond}, workflows).awaitReady()
+	client := clientFor(t, settings)
+	eventually(t, "celery events sees the worker", func() bool { return strings.Contains(dump.text(), "go@test") })
+	ok := mustSend(t, client, TaskMessage{Name: "demo.add", Args: []any{1, 2}})
+	bad := mustSend(t, client, TaskMessage{Name: "demo.fail", Args: []any{1}})
+	for _, want := range []string{
+		"task received: demo.add(" + ok.ID + ") args=(1, 2) kwargs={}", "task started: demo.add(" + ok.ID, "task succeeded: demo.add(" + ok.ID,
+		"task failed: demo.fail(" + bad.ID, "heartbeat",
+	} {
+		eventually(t, "celery events shows "+want, func() bool { return strings.Contains(dump.text(), want) })
+	}
+	must(t, w.halt())
+	eventually(t, "celery events shows the end", func() bool {
+		return strings.Contains(dump.text(), "go@test [") && strings.Contains(dump.text(), "shutdown")
+	})
+
+	state := monitor.New(monitor.Limits{})
+	receiver, err := client.Events(EventOptions{State: state})
+	must(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := receiver.Run(ctx, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	defer running.Wait()
+	defer stop()
+	<-receiver.Ready()
+	startPython(t, settings)
+	sent := mustSend(t, client, TaskMessage{Name: "py.add", Args: []any{1, 2}, Queue: "celery"})
+	eventually(t, "its end is seen", func() bool {
+		task, _ := state.Task(sent.ID)
+		return task.State == "SUCCESS" && task.Result == "3" && task.Name == "py.add" && task.Worker == "py@test"
+	})
+	if py, _ := state.Worker("py@test"); py.SWIdent != "py-celery" || !py.Alive(time.Now()) {
+		t.Errorf("worker %+v", py)
 	}
 }
