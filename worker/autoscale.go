@@ -59,7 +59,7 @@ func (a *autoscaler) set(least, most int) (int, int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if most > 0 {
-		a.e.source.addPrefetch((most - a.max) * a.e.cfg.PrefetchMultiplier)
+		a.e.source.addPrefetch(a.e.cfg.prefetchOf(most - a.max))
 		a.max = most
 	}
 	if least > 0 {

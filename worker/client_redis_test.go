@@ -514,3 +514,98 @@ func TestWorkerElection(t *testing.T) {
 		t.Errorf("the elected task: %d, %v", n, err)
 	}
 }
+
+// TestSiteSettings: a site with names of its own for everything.
+func TestSiteSettings(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	settings := siteFor(t, server, map[string]any{
+		"control_exchange": "shop", "event_exchange": "shopev", "worker_send_task_events": true, "task_send_sent_event": true,
+		"worker_direct": true, "worker_concurrency": 3, "task_time_limit": 7,
+		"task_queues": []any{
+			map[string]any{"name": "orders", "routing_key": "order.#", "exchange": map[string]any{"name": "things", "type": "topic"}},
+			map[string]any{"name": "go", "routing_key": "go", "exchange": map[string]any{"name": "go", "type": "direct"}},
+		},
+		"task_routes": []any{map[string]any{"rules": []any{
+			map[string]any{"task": "demo.add", "route": map[string]any{"queue": "orders", "routing_key": "order.new", "priority": 3}},
+			map[string]any{"task": "demo.spawn", "route": map[string]any{"queue": "go"}},
+		}}},
+	})
+	w := startWorker(t, Config{Settings: settings, NodeName: "go@test", Queues: []string{"go", "orders"}}, workflows).awaitReady()
+	client := clientFor(t, settings)
+	ctx := within10s(t)
+	i := client.Inspect(ControlOptions{})
+	stats, err := i.Stats(ctx)
+	if err != nil || stats["go@test"].Pool.MaxConcurrency != 3 || !strings.Contains(stats["go@test"].Raw.String(), `"timeouts": [0, 7]`) {
+		t.Errorf("stats: %+v, %v", stats, err)
+	}
+	queues, err := i.ActiveQueues(ctx)
+	var names []string
+	for _, q := range queues["go@test"] {
+		names = append(names, q.Name+" "+q.Exchange.Name+" "+q.Exchange.Type+" "+q.RoutingKey)
+	}
+	if want := []string{"go go direct go", "orders things topic order.#", "go@test.dq2 C.dq2 direct go@test"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("active queues %q, %v", names, err)
+	}
+
+	state := monitor.New(monitor.Limits{})
+	receiver, err := client.Events(EventOptions{State: state})
+	must(t, err)
+	watching, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = receiver.Run(watching, nil) })
+	defer running.Wait()
+	defer stop()
+	<-receiver.Ready()
+
+	routed, err := client.Send(ctx, TaskMessage{Name: "demo.add", Args: []any{1, 2}})
+	must(t, err)
+	must(t, routed.Get(ctx, nil))
+	eventually(t, "its events have come", func() bool {
+		task, _ := state.Task(routed.ID)
+		return task.State == "SUCCESS" && task.Client != "" && task.Queue == "orders" && task.Exchange == "things" && task.RoutingKey == "order.new"
+	})
+	direct, err := client.Apply(ctx, canvas.New("demo.add", 1, 2).Set("exchange", "C.dq2").Set("routing_key", "go@test"))
+	must(t, err)
+	must(t, direct.Get(ctx, nil))
+	parent, err := client.Send(ctx, TaskMessage{Name: "demo.spawn"})
+	must(t, err)
+	must(t, parent.Get(ctx, nil))
+	children, err := parent.Children(ctx)
+	must(t, err)
+	eventually(t, "the worker tells what it has sent", func() bool {
+		task, _ := state.Task(children[0].ID)
+		return task.Client != "" && task.Worker == "go@test" && task.ParentID == parent.ID
+	})
+
+	if _, err := client.Apply(ctx, canvas.New("demo.add", 1, 2).Set("exchange", "nobody").Set("routing_key", "x")); !errors.Is(err, ErrUnrouted) {
+		t.Errorf("an exchange without queues: %v", err)
+	}
+	c := client.Control(ControlOptions{})
+	if _, err := client.Call(ctx, "add_consumer", map[string]any{
+		"queue": "more", "exchange": "things", "exchange_type": "topic", "routing_key": "more.*",
+	}, ControlOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	more, err := client.Apply(ctx, canvas.New("demo.add", 1, 2).Set("exchange", "things").Set("exchange_type", "topic").Set("routing_key", "more.x"))
+	must(t, err)
+	must(t, more.Get(ctx, nil))
+	texts, err := c.CancelConsumer(ctx, "orders")
+	if err != nil || texts["go@test"] != "no longer consuming from orders" {
+		t.Errorf("cancel_consumer: %v, %v", texts, err)
+	}
+	must(t, w.halt())
+}
+
+func TestBroadcastQueueIsRefused(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	settings := siteFor(t, server, map[string]any{"task_queues": []any{
+		map[string]any{"name": "bcast.1", "alias": "all", "broadcast": true, "exchange": map[string]any{"name": "all", "type": "fanout"}},
+	}})
+	w := startWorker(t, Config{Settings: settings, Queues: []string{"all"}}, workflows)
+	<-w.doneC
+	if w.err == nil || !strings.Contains(w.err.Error(), "Broadcast") {
+		t.Errorf("Run: %v", w.err)
+	}
+}

@@ -16,8 +16,6 @@ import (
 
 // Defaults of Config.
 const (
-	// DefaultPrefetchMultiplier is Celery's worker_prefetch_multiplier (celery/app/defaults.py).
-	DefaultPrefetchMultiplier = 4
 	// DefaultSoftStopTimeout is the time that running handlers get at a stop: less than the 30 s of systemd and Kubernetes
 	// leave before they kill.
 	DefaultSoftStopTimeout = 20 * time.Second
@@ -46,11 +44,11 @@ type Config struct {
 	// NodeName is the worker's name among all workers, unique in its broker, as Celery's -n: "shop@%h", with %h for the host
 	// name, %n for the part of it before the first dot and %d for the rest, %i left as "0". Empty: "go.<App>@%h".
 	NodeName string
-	// Concurrency is how many tasks run at once. Zero: the setting worker_concurrency, else the number of CPUs, as in Celery. Handlers
-	// that mostly wait for others want more: a slot costs a goroutine.
+	// Concurrency is how many tasks run at once. Zero: the setting worker_concurrency, the number of CPUs by default. Handlers that
+	// mostly wait for others want more: a slot costs a goroutine.
 	Concurrency int
 	// PrefetchMultiplier times Concurrency is how many tasks are held at once, running ones included. Zero: the setting
-	// worker_prefetch_multiplier, 4 by default; its 0, no limit, is 4 as well: a worker that takes everything leaves nothing to others.
+	// worker_prefetch_multiplier, 4 by default. Negative: as many as there are, which Celery's setting says with 0.
 	// worker_disable_prefetch makes it 1.
 	PrefetchMultiplier int
 	// AutoscaleMax makes the number of tasks that run at once follow the need: from Concurrency, which is then the least, up to
@@ -66,6 +64,9 @@ type Config struct {
 	// lost when the process dies. False: it is acked after its result is stored, and run again after a crash. A task's own
 	// TaskOptions.AcksLate comes first.
 	AckEarly bool
+	// TimeLimit and SoftTimeLimit are the limits of tasks that have none of their own. Zero: the settings task_time_limit and
+	// task_soft_time_limit.
+	TimeLimit, SoftTimeLimit time.Duration
 	// UnknownQueue names a queue that only Python workers consume: tasks without handler go there at once instead of
 	// around in their own queue.
 	UnknownQueue string
@@ -78,7 +79,7 @@ type Config struct {
 	// take, which is Celery's warm shutdown; Cold ends it.
 	SoftStopTimeout time.Duration
 	// SoftShutdownTimeout is what a cold stop (Worker.Stop) still gives running handlers. Zero: the setting
-	// worker_soft_shutdown_timeout of Celery 5.5 and later, by default nothing.
+	// worker_soft_shutdown_timeout of Celery 5.5 and later, which is nothing by default.
 	SoftShutdownTimeout time.Duration
 	// HardStopTimeout is how long they may go on after their own context was then cancelled. Zero: 5 s.
 	HardStopTimeout time.Duration
@@ -105,14 +106,9 @@ type Config struct {
 var appName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}$`)
 
 func (c Config) withDefaults() Config {
-	if c.Settings != nil {
-		c = c.withSettings(&c.Settings.Celery)
-	}
+	c = c.withSite()
 	if c.Concurrency == 0 {
-		c.Concurrency = runtime.GOMAXPROCS(0)
-	}
-	if c.PrefetchMultiplier == 0 {
-		c.PrefetchMultiplier = DefaultPrefetchMultiplier
+		c.Concurrency = runtime.GOMAXPROCS(0) // which knows a container's quota of CPU
 	}
 	if c.MaxHops == 0 {
 		c.MaxHops = DefaultMaxHops
@@ -132,13 +128,20 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// withSettings fills in what the site's settings say.
-func (c Config) withSettings(celery *compat.Celery) Config {
+// withSite fills in what the site's settings say.
+func (c Config) withSite() Config {
+	if c.Settings == nil {
+		return c
+	}
+	celery := &c.Settings.Celery
 	if c.Concurrency == 0 && celery.WorkerConcurrency > 0 {
 		c.Concurrency = int(celery.WorkerConcurrency)
 	}
 	if c.PrefetchMultiplier == 0 {
 		c.PrefetchMultiplier = celery.WorkerPrefetchMultiplier
+		if c.PrefetchMultiplier == 0 {
+			c.PrefetchMultiplier = -1
+		}
 	}
 	if celery.WorkerDisablePrefetch {
 		c.PrefetchMultiplier = 1
@@ -146,6 +149,8 @@ func (c Config) withSettings(celery *compat.Celery) Config {
 	if c.MaxWaiting == 0 && celery.WorkerETATaskLimit != nil && *celery.WorkerETATaskLimit > 0 {
 		c.MaxWaiting = *celery.WorkerETATaskLimit
 	}
+	c.TimeLimit = orDefault(c.TimeLimit, durationOf(celery.TaskTimeLimit))
+	c.SoftTimeLimit = orDefault(c.SoftTimeLimit, durationOf(celery.TaskSoftTimeLimit))
 	c.SoftShutdownTimeout = orDefault(c.SoftShutdownTimeout, celery.WorkerSoftShutdownTimeout.Duration())
 	return c
 }
@@ -170,7 +175,7 @@ func (c Config) validate() error {
 	fault(c.Concurrency < 0, "Concurrency is negative")
 	fault(c.AutoscaleMax < 0 || c.AutoscaleMax > 0 && c.AutoscaleMax < c.Concurrency, "AutoscaleMax is smaller than Concurrency")
 	fault(c.SoftShutdownTimeout < 0, "SoftShutdownTimeout is negative")
-	fault(c.PrefetchMultiplier < 0, "PrefetchMultiplier is negative")
+	fault(c.TimeLimit < 0 || c.SoftTimeLimit < 0, "TimeLimit or SoftTimeLimit is negative")
 	fault(c.HandlerTimeout < 0, "HandlerTimeout is negative")
 	fault(c.MaxWaiting < 0, "MaxWaiting is negative")
 	fault(c.MaxHops < 0, "MaxHops is negative")
@@ -195,8 +200,19 @@ func (c Config) checkQueues(queues []string) error {
 	return errors.Join(faults...)
 }
 
+// unlimitedPrefetch is what stands for no limit: Celery's prefetch count ends below it (celery 5.7, worker/consumer/consumer.py).
+const unlimitedPrefetch = 1 << 16
+
 // prefetch is how many tasks may be held at once.
-func (c Config) prefetch() int { return max(c.Concurrency, c.AutoscaleMax) * c.PrefetchMultiplier }
+func (c Config) prefetch() int {
+	if c.PrefetchMultiplier < 0 {
+		return unlimitedPrefetch
+	}
+	return c.prefetchOf(max(c.Concurrency, c.AutoscaleMax))
+}
+
+// prefetchOf is what so many slots more add to it.
+func (c Config) prefetchOf(slots int) int { return slots * max(c.PrefetchMultiplier, 0) }
 
 // hopDelay is the wait before the hop-th return to the queue; the first is 0.
 func (c Config) hopDelay(hop int) time.Duration {
@@ -240,4 +256,15 @@ func (c Config) nodeName() string {
 		name = "go." + c.App + "@%h"
 	}
 	return strings.NewReplacer("%h", host, "%n", short, "%d", domain, "%i", "0", "%I", "", "%%", "%").Replace(name)
+}
+
+// sitePolicy is what the tasks' options leave open.
+func (c Config) sitePolicy() sitePolicy {
+	celery := &c.Settings.Celery
+	return sitePolicy{
+		ackEarly: c.AckEarly, ignoreResult: celery.TaskIgnoreResult, storeErrors: celery.TaskStoreErrorsEvenIfIgnored,
+		trackStarted: celery.TaskTrackStarted, acksOnFailure: celery.AcksOnFailure(), acksOnTimeout: celery.AcksOnTimeout(),
+		requeueLost: celery.TaskRejectOnWorkerLost, timeLimit: c.TimeLimit, softTimeLimit: c.SoftTimeLimit, rateLimit: celery.TaskDefaultRateLimit,
+		noRateLimits: celery.WorkerDisableRateLimits,
+	}
 }

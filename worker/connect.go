@@ -50,8 +50,7 @@ func NewClient(settings *compat.Settings) (*Client, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("worker: client: setting accept_content: %w", err), services.Close())
 	}
-	c := &Client{services: services, site: newSiteControl(&settings.Celery)}
-	c.site.limits.Accept = accept
+	c := &Client{services: services, site: newSiteControl(&settings.Celery, celeryproto.Limits{Accept: accept})}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.mailbox = &mailbox{broker: services.Broker, namespace: c.site.namespace, options: c.site.options}
 	c.backend, c.backendErr = openBackend(c.ctx, services)
@@ -85,17 +84,7 @@ func (c *Client) Send(ctx context.Context, m TaskMessage) (*AsyncResult, error) 
 	if err != nil {
 		return nil, err
 	}
-	t.Serializer = c.flow.defaults.Serializer
-	t.Properties.ReplyTo = c.flow.env.ReplyTo
-	var options celeryproto.Members
-	if m.Queue != "" {
-		options.Set("queue", rawText(m.Queue))
-	}
-	d, err := c.flow.router.route(m.Name, options)
-	if err != nil {
-		return nil, err
-	}
-	p, err := d.pack(t)
+	p, err := c.pack(t, m)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +92,35 @@ func (c *Client) Send(ctx context.Context, m TaskMessage) (*AsyncResult, error) 
 		return nil, fmt.Errorf("worker: send %q: %w", m.Name, err)
 	}
 	return c.Result(t.ID), nil
+}
+
+// pack addresses a task by its queue or its route.
+func (c *Client) pack(t *celeryproto.Task, m TaskMessage) (parcel, error) {
+	var options celeryproto.Members
+	if m.Queue != "" {
+		options.Set("queue", rawText(m.Queue))
+	}
+	if m.Priority != 0 {
+		options.Set("priority", rawInt(int64(m.Priority)))
+	}
+	d, options, err := c.flow.router.route(m.Name, options)
+	if err != nil {
+		return parcel{}, err
+	}
+	t.Serializer, t.Compression, t.Properties.ReplyTo = c.flow.defaults.Serializer, c.flow.defaults.Compression, c.flow.env.ReplyTo
+	for key, to := range map[string]*string{"serializer": &t.Serializer, "compression": &t.Compression} {
+		if raw, given := options.Get(key); given {
+			if *to, err = raw.Text(); err != nil {
+				return parcel{}, fmt.Errorf("worker: send %q: option %s: %w", m.Name, key, err)
+			}
+		}
+	}
+	if raw, given := options.Get("priority"); given {
+		if t.Properties.Priority, err = jsonOf[int](raw); err != nil {
+			return parcel{}, fmt.Errorf("worker: send %q: option priority: %w", m.Name, err)
+		}
+	}
+	return pack(d, t)
 }
 
 // Apply sends a signature, as apply_async in a Python process: a task, a chain, a group, a chord. args go in front of the signature's

@@ -55,6 +55,8 @@ type remote struct {
 	gossip   *gossip // nil: off
 	mailbox  *mailbox
 	site     *siteControl
+	queues   *queueBook
+	bind     func(ctx context.Context, bindings ...redisbroker.Binding) error
 	commands map[string]command
 	custom   map[string]command
 	log      *slog.Logger

@@ -18,6 +18,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
+	"github.com/dfws/dfws/compat"
 )
 
 // busGolden is a recording of remote control or events of Celery 5.7: package celeryproto has them.
@@ -79,10 +80,11 @@ func startControlRig(t testing.TB, cfg Config, register func(*Worker)) *controlR
 	t.Helper()
 	r := startRig(t, cfg, register)
 	r.node.name = "w1@golden"
-	site := newSiteControl(&r.w.cfg.Settings.Celery)
+	site := newSiteControl(&r.w.cfg.Settings.Celery, r.w.handlers.limits)
 	c := &controlRig{rig: r, remote: &remote{
 		node: r.node, engine: r.engine, hub: r.hub, site: site, custom: r.w.handlers.controls, log: r.w.log, observer: &r.w.cfg.Observer,
 		mailbox: &mailbox{broker: r.broker, namespace: site.namespace}, slots: make(chan struct{}, maxCustomCommands),
+		queues: newQueueBook(compat.NewRoutes(&r.w.cfg.Settings.Celery)), bind: r.broker.Bind,
 	}}
 	c.remote.commands = c.remote.builtins()
 	t.Cleanup(c.remote.wait)
@@ -372,7 +374,7 @@ func TestCommandFaults(t *testing.T) {
 		{"pool_grow", `{"n": -1}`, `{"error": "ValueError('n is negative')"}`},
 		{"pool_grow", `{"n": 1e300}`, `{"error": "TypeError('pool_grow() argument n: a number, want a whole number')"}`},
 		{"add_consumer", `{"queue": ""}`, `{"error": "ValueError('queue is empty')"}`},
-		{"add_consumer", `{"queue": "q", "exchange_type": "topic"}`, `{"error": "NotImplementedError('add_consumer: exchanges of the type topic are not supported')"}`},
+		{"add_consumer", `{"queue": "q", "exchange_type": "fanout"}`, `{"error": "NotImplementedError('add_consumer: exchanges of the type fanout are not supported')"}`},
 		{"objgraph", "", `{"error": "NotImplementedError('objgraph: a Go worker has no Python objects to draw')"}`},
 		{"election", `{"id": "1", "topic": "task"}`, `{"error": "RuntimeError('gossip is off in this worker')"}`},
 		{"revoke_by_stamped_headers", `{"headers": 1}`, `{"error": "TypeError('revoke_by_stamped_headers() argument headers: a number, want an object')"}`},

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -81,7 +82,7 @@ func (e *engine) setRate(t *taskHandler, text string, rate float64) {
 		l.setRate(rate)
 		return
 	}
-	if rate > 0 && !e.handlers.site.noRateLimits {
+	if rate > 0 && !t.site.noRateLimits {
 		t.limiter.Store(newLimiter(rate, e.enqueue)) // only the goroutine of remote control sets it after the start
 	}
 }
@@ -199,19 +200,32 @@ func (r *remote) poolRestart(context.Context, *arguments) (celeryproto.Raw, erro
 	return nil, pyError("NotImplementedError", rawText("pool_restart: a Go worker cannot load its code anew, restart the process"))
 }
 
-func (r *remote) addConsumer(_ context.Context, args *arguments) (celeryproto.Raw, error) {
+// addConsumer makes this worker consume a further queue, which is declared by the site's settings or by the command.
+func (r *remote) addConsumer(ctx context.Context, args *arguments) (celeryproto.Raw, error) {
 	args.need("queue")
 	queue := args.text("queue")
-	kind := args.text("exchange_type")
+	exchange, kind, key := args.text("exchange"), args.text("exchange_type"), args.text("routing_key")
 	switch {
 	case args.err != nil:
 		return nil, args.err
 	case queue == "":
 		return nil, pyError("ValueError", rawText("queue is empty"))
-	case kind != "" && kind != "direct":
+	case kind != "" && kind != exchangeDirect && kind != exchangeTopic:
 		return nil, pyError("NotImplementedError", rawText("add_consumer: exchanges of the type "+printable(kind)+" are not supported"))
 	case queue == r.engine.cfg.UnknownQueue:
 		return nil, pyError("ValueError", rawText("queue is where this worker sends what it does not know"))
+	}
+	if exchange != "" || key != "" {
+		q := plainQueue(queue)
+		q.Exchange.Name, q.Exchange.Type = cmp.Or(exchange, queue), cmp.Or(kind, exchangeDirect)
+		q.RoutingKey = cmp.Or(key, queue)
+		r.queues.add(q)
+	}
+	if err := r.queues.check([]string{queue}); err != nil {
+		return nil, err
+	}
+	if err := r.bind(ctx, bindingsOf(r.queues.find(queue))...); err != nil {
+		return nil, err
 	}
 	r.engine.source.addQueue(queue)
 	r.log.Info("consuming a further queue", "queue", printable(queue))

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/canvas"
@@ -18,17 +17,6 @@ import (
 
 // protocolVersion is the release of Celery that this library is like.
 const protocolVersion = "5.7"
-
-// defaultCelery are the settings of a site that has none of its own.
-var defaultCelery = sync.OnceValue(func() *compat.Celery {
-	s, err := compat.ParseSettings(fmt.Appendf(nil, `{"schema": %d, "celery": {"broker_url": "redis://"}, `+
-		`"channel_layer": {"hosts": [{"url": "redis://"}]}}`, compat.SettingsSchema))
-	if err != nil {
-		panic(err) // the text is ours
-	}
-	s.Celery.BrokerURL = ""
-	return &s.Celery
-})
 
 // setting is one of Celery's settings with its value on this site.
 type setting struct {
@@ -107,7 +95,8 @@ func (r *remote) conf(_ context.Context, args *arguments) (celeryproto.Raw, erro
 }
 
 func (r *remote) settings(withDefaults bool) []setting {
-	all := settingsOf(&r.engine.cfg.Settings.Celery, defaultCelery())
+	defaults := compat.DefaultCelery()
+	all := settingsOf(&r.engine.cfg.Settings.Celery, &defaults)
 	if withDefaults {
 		return all
 	}

@@ -277,25 +277,9 @@ func pythonBool(b bool) string {
 func (r *remote) activeQueues(context.Context, *arguments) (celeryproto.Raw, error) {
 	var queues []celeryproto.Raw
 	for _, name := range r.engine.source.queues() {
-		queues = append(queues, queueInfo(name))
+		queues = append(queues, queueInfo(r.queues.find(name)))
 	}
 	return rawList(queues...), nil
-}
-
-// queueInfo is Queue.as_dict of kombu 5.7, entity.py, for a queue that is only named. Flower's page of a worker needs all keys.
-func queueInfo(name string) celeryproto.Raw {
-	exchange := new(object).text("name", name).text("type", "direct").raw("arguments", rawNull).raw("durable", rawBool(true)).
-		raw("passive", rawBool(false)).raw("auto_delete", rawBool(false)).raw("delivery_mode", rawNull).raw("no_declare", rawBool(false)).json()
-	q := new(object).text("name", name).raw("exchange", exchange).text("routing_key", name)
-	for _, key := range []string{"queue_arguments", "binding_arguments", "consumer_arguments"} {
-		q.raw(key, rawNull)
-	}
-	q.raw("durable", rawBool(true)).raw("exclusive", rawBool(false)).raw("auto_delete", rawBool(false)).raw("no_ack", rawBool(false)).
-		raw("alias", rawNull).raw("bindings", rawList())
-	for _, key := range []string{"no_declare", "expires", "message_ttl", "max_length", "max_length_bytes", "max_priority"} {
-		q.raw(key, rawNull)
-	}
-	return q.json()
 }
 
 func (r *remote) objgraph(context.Context, *arguments) (celeryproto.Raw, error) {

@@ -11,30 +11,33 @@ import (
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/canvas"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
+	"github.com/dfws/dfws/compat"
 )
 
 // bus is a worker's part in remote control, events and gossip.
 type bus struct {
-	w       *Worker
-	node    *node
-	site    *siteControl
-	broker  *redisbroker.Broker
-	mailbox *mailbox
-	hub     *eventHub
-	gossip  *gossip // nil: off
-	heart   *heart  // nil: off
-	remote  *remote // nil: off
-	revoked *revokedSet
+	w        *Worker
+	node     *node
+	site     *siteControl
+	broker   *redisbroker.Broker
+	mailbox  *mailbox
+	hub      *eventHub
+	sent     *eventOutbox // of task-sent; nil when the site wants none
+	gossip   *gossip      // nil: off
+	heart    *heart       // nil: off
+	remote   *remote      // nil: off
+	revoked  *revokedSet
+	queues   *queueBook
+	consumed func() []string // the names of the queues
 }
 
 // newBus prepares it; attach must follow when there is an engine.
 func newBus(w *Worker, broker *redisbroker.Broker) *bus {
 	cfg := &w.cfg
-	site := newSiteControl(&cfg.Settings.Celery)
-	site.limits = w.handlers.limits
+	site := newSiteControl(&cfg.Settings.Celery, w.handlers.limits)
 	n := newNode(cfg.nodeName())
 	b := &bus{
-		w: w, node: n, site: site, broker: broker, hub: &eventHub{},
+		w: w, node: n, site: site, queues: newQueueBook(compat.NewRoutes(&cfg.Settings.Celery)), broker: broker, hub: &eventHub{},
 		mailbox: &mailbox{broker: broker, namespace: site.namespace, options: site.options},
 	}
 	taskEvents := cfg.TaskEvents.or(site.sendEvents)
@@ -42,6 +45,10 @@ func newBus(w *Worker, broker *redisbroker.Broker) *bus {
 		b.hub.outbox = newEventOutbox(n, site.eventExchange, broker, w.log, &cfg.Observer)
 		b.hub.outbox.options = site.eventOptions
 		b.hub.tasks.Store(taskEvents)
+	}
+	if site.sendSent {
+		b.sent = newEventOutbox(newNode(origin()), site.eventExchange, broker, w.log, &cfg.Observer)
+		b.sent.options = site.eventOptions
 	}
 	if !cfg.WithoutGossip {
 		b.gossip = newGossip(n, b.hub, site.limits, w.log)
@@ -52,7 +59,11 @@ func newBus(w *Worker, broker *redisbroker.Broker) *bus {
 // attach gives remote control the engine to control. The tasks of won elections go through flow.
 func (b *bus) attach(e *engine, flow *workflow) {
 	cfg := &b.w.cfg
-	b.revoked = e.revoked
+	b.revoked, b.consumed = e.revoked, e.source.queues
+	flow.revoke = b.mailbox.revoke
+	if b.sent != nil {
+		flow.sent = (&sentEvents{b.sent}).add
+	}
 	if !cfg.WithoutHeartbeat {
 		b.heart = &heart{hub: b.hub, interval: cfg.HeartbeatInterval, status: func() (active, processed int) {
 			_, busy, _ := e.slots.counts()
@@ -77,7 +88,7 @@ func (b *bus) attach(e *engine, flow *workflow) {
 	}
 	b.remote = &remote{
 		node: b.node, engine: e, hub: b.hub, gossip: b.gossip, mailbox: b.mailbox, site: b.site, custom: b.w.handlers.controls,
-		log: b.w.log, observer: &cfg.Observer, slots: make(chan struct{}, maxCustomCommands),
+		queues: b.queues, bind: b.broker.Bind, log: b.w.log, observer: &cfg.Observer, slots: make(chan struct{}, maxCustomCommands),
 	}
 	b.remote.commands = b.remote.builtins()
 }
@@ -125,8 +136,8 @@ func (b *bus) start(ctx context.Context) (stop func(), err error) {
 			}
 		})
 	}
-	if b.hub.outbox != nil {
-		mouth.Go(b.hub.outbox.run)
+	for _, o := range b.outboxes() {
+		mouth.Go(o.run)
 	}
 	if sub != nil {
 		select {
@@ -137,6 +148,7 @@ func (b *bus) start(ctx context.Context) (stop func(), err error) {
 		}
 	}
 	b.mingle(ctx)
+	beats.Go(func() { b.queues.keepBound(beating, b.consumed, b.broker.Bind) })
 	if b.heart != nil {
 		b.heart.beat(celeryproto.EventWorkerOnline)
 		beats.Go(func() { b.heart.run(beating) })
@@ -152,11 +164,22 @@ func (b *bus) start(ctx context.Context) (stop func(), err error) {
 		if b.remote != nil {
 			b.remote.wait()
 		}
-		if b.hub.outbox != nil {
-			b.hub.outbox.close()
-			mouth.Wait()
+		for _, o := range b.outboxes() {
+			o.close()
 		}
+		mouth.Wait()
 	}, nil
+}
+
+// outboxes are those that this worker has.
+func (b *bus) outboxes() []*eventOutbox {
+	var all []*eventOutbox
+	for _, o := range []*eventOutbox{b.hub.outbox, b.sent} {
+		if o != nil {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // subscribePatience is how long a start waits for the subscriptions.

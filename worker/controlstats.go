@@ -121,7 +121,7 @@ func brokerInfo(raw string, options celeryproto.Raw) celeryproto.Raw {
 		raw("credential_provider", rawNull).json()
 }
 
-// hideSecrets replaces the values of members whose names say that they are secret, at any depth.
+// hideSecrets replaces the values of members whose names say that they are secret, at any depth, and the passwords of URLs.
 func hideSecrets(raw celeryproto.Raw) celeryproto.Raw {
 	switch raw.Kind() {
 	case celeryproto.KindObject:
@@ -146,6 +146,11 @@ func hideSecrets(raw celeryproto.Raw) celeryproto.Raw {
 			elements[i] = hideSecrets(elements[i])
 		}
 		return rawList(elements...)
+	case celeryproto.KindString:
+		if text, err := raw.Text(); err == nil && strings.Contains(text, "://") {
+			return rawText(maskURL(text))
+		}
+		return raw
 	default:
 		return raw
 	}

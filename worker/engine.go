@@ -248,7 +248,7 @@ func (e *engine) resize(n int) {
 	size, _, _ := e.slots.counts()
 	e.slots.resize(n)
 	if e.cfg.AutoscaleMax == 0 {
-		e.source.addPrefetch((n - size) * e.cfg.PrefetchMultiplier)
+		e.source.addPrefetch(e.cfg.prefetchOf(n - size))
 	}
 }
 

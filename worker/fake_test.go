@@ -134,6 +134,9 @@ func (b *fakeBroker) PublishExchange(ctx context.Context, m redisbroker.Exchange
 	return 1, b.Publish(ctx, redisbroker.Message{Queue: m.Exchange + "/" + m.RoutingKey, Priority: m.Priority, Envelope: m.Envelope})
 }
 
+// Bind implements publisher.
+func (b *fakeBroker) Bind(context.Context, ...redisbroker.Binding) error { return nil }
+
 // Broadcast records a command that this worker sends.
 func (b *fakeBroker) Broadcast(ctx context.Context, m redisbroker.FanoutMessage) (int, error) {
 	return 0, b.PublishFanout(ctx, m)

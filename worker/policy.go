@@ -32,25 +32,6 @@ type sitePolicy struct {
 	noRateLimits                            bool // worker_disable_rate_limits
 }
 
-// sitePolicy reads the settings. task_acks_late is not among them: see TaskOptions.AcksLate.
-func (c Config) sitePolicy() sitePolicy {
-	celery := &c.Settings.Celery
-	return sitePolicy{
-		ackEarly: c.AckEarly, ignoreResult: celery.TaskIgnoreResult, storeErrors: celery.TaskStoreErrorsEvenIfIgnored,
-		trackStarted: celery.TaskTrackStarted, acksOnFailure: celery.AcksOnFailure(), acksOnTimeout: celery.AcksOnTimeout(),
-		requeueLost: celery.TaskRejectOnWorkerLost, timeLimit: durationOf(celery.TaskTimeLimit), softTimeLimit: durationOf(celery.TaskSoftTimeLimit),
-		rateLimit: celery.TaskDefaultRateLimit, noRateLimits: celery.WorkerDisableRateLimits,
-	}
-}
-
-// durationOf is a setting in seconds, 0 for none.
-func durationOf(s *compat.Seconds) time.Duration {
-	if s == nil || *s <= 0 {
-		return 0
-	}
-	return s.Duration()
-}
-
 // resolve fills a policy in.
 func (p *policy) resolve(o TaskOptions, site *sitePolicy) {
 	p.options = o

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dfws/dfws/celeryproto"
-	"github.com/dfws/dfws/celeryproto/canvas"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
+	"github.com/dfws/dfws/compat"
 )
 
 // publisher puts messages into their queues: *redisbroker.Broker.
@@ -15,6 +16,7 @@ type publisher interface {
 	Publish(ctx context.Context, msgs ...redisbroker.Message) error
 	PublishExchange(ctx context.Context, m redisbroker.ExchangeMessage) (queues int, err error)
 	PublishFanout(ctx context.Context, msgs ...redisbroker.FanoutMessage) error
+	Bind(ctx context.Context, bindings ...redisbroker.Binding) error
 }
 
 // Types of exchanges on Redis (kombu 5.7, transport/virtual/exchange.py).
@@ -24,76 +26,69 @@ const (
 	exchangeFanout = "fanout"
 )
 
-// router finds the address of a message.
+// router finds the address of a message, as the site's task_queues and task_routes say.
 type router struct {
-	defaultQueue string
+	routes *compat.Routes
 }
 
-// destination is where a message goes.
-type destination struct {
-	queue                string // the queue's name, for the event task-sent; "" when only an exchange is known
-	exchange, routingKey string // "" is the anonymous exchange, whose routing key is a queue
-	kind                 string // of the exchange
+// namedOptions are options of apply_async that a route cannot give: send_task has them as parameters of its own (celery 5.7,
+// app/base.py).
+var namedOptions = []string{
+	"task_id", "countdown", "eta", "expires", "connection", "router", "result_cls", "publisher", "link", "link_error", "add_to_parent",
+	"group_id", "group_index", "retries", "chord", "reply_to", "time_limit", "soft_time_limit", "root_id", "parent_id", "route_name",
+	"shadow", "chain", "task_type", "replaced_task_nesting", "ignore_result",
 }
 
-// route decides by the options of apply_async: queue, exchange, exchange_type and routing_key.
-func (r *router) route(task string, options celeryproto.Members) (destination, error) {
-	var d destination
-	kind := exchangeDirect
-	for key, to := range map[string]*string{
-		"queue": &d.queue, "exchange": &d.exchange, "routing_key": &d.routingKey, "exchange_type": &kind,
-	} {
-		value, given := options.Get(key)
-		if !given || value.IsNull() {
-			continue
-		}
-		var err error
-		if *to, err = value.Text(); err != nil {
-			return d, fmt.Errorf("worker: send %q: option %s: %w", task, key, err)
+// route decides where a call of a task goes, and completes its options with those of the route.
+func (r *router) route(task string, options celeryproto.Members) (*compat.Destination, celeryproto.Members, error) {
+	name := task
+	if raw, given := options.Get("route_name"); given && !raw.IsNull() {
+		if text, err := raw.Text(); err == nil && text != "" {
+			name = text
 		}
 	}
-	d.kind = kind
-	switch kind {
+	d, err := r.routes.Route(name, options)
+	if err != nil {
+		return nil, nil, fmt.Errorf("worker: send %q: %w", task, err)
+	}
+	switch d.ExchangeType {
 	case exchangeDirect, exchangeTopic, exchangeFanout:
 	default:
-		return d, fmt.Errorf("worker: send %q: exchanges of the type %s are not supported", task, printable(kind))
+		return nil, nil, fmt.Errorf("worker: send %q: exchanges of the type %s are not supported", task, printable(d.ExchangeType))
 	}
-	if d.exchange == "" || kind == exchangeDirect && d.routingKey == "" {
-		if d.queue == "" {
-			d.queue = d.routingKey
+	for _, m := range d.Options {
+		if _, given := options.Get(m.Key); !given && !slices.Contains(namedOptions, m.Key) {
+			options.Set(m.Key, m.Value)
 		}
-		if d.queue == "" {
-			d.queue = r.defaultQueue
-		}
-		d.exchange, d.routingKey, d.kind = "", d.queue, exchangeDirect
 	}
-	return d, nil
+	return d, options, nil
 }
 
 // parcel is a message with its address.
 type parcel struct {
-	destination
+	*compat.Destination
 	task     *celeryproto.Task
 	envelope []byte
 }
 
-// address completes a message of a canvas.
-func (r *router) address(send *canvas.Send, t *celeryproto.Task) (parcel, error) {
-	d, err := r.route(t.Name, send.Options)
-	if err != nil {
-		return parcel{}, err
-	}
-	return d.pack(t)
-}
-
 // pack writes the address into a message, and the message.
-func (d destination) pack(t *celeryproto.Task) (parcel, error) {
-	t.Properties.DeliveryInfo.Exchange, t.Properties.DeliveryInfo.RoutingKey = d.exchange, d.routingKey
+func pack(d *compat.Destination, t *celeryproto.Task) (parcel, error) {
+	address := &t.Properties.DeliveryInfo
+	address.Exchange, address.RoutingKey = d.Exchange, d.RoutingKey
+	t.Properties.DeliveryMode = d.DeliveryMode
 	envelope, err := t.Append(nil)
 	if err != nil {
 		return parcel{}, fmt.Errorf("worker: send %q: %w", t.Name, err)
 	}
-	return parcel{destination: d, task: t, envelope: envelope}, nil
+	return parcel{Destination: d, task: t, envelope: envelope}, nil
+}
+
+// queue is the name of the queue that the message goes to, as far as it is known.
+func (p *parcel) queue() string {
+	if p.Queue != nil {
+		return p.Queue.Name
+	}
+	return p.RoutingKey
 }
 
 // ErrUnrouted is returned for a message to an exchange that no queue is bound to with its routing key. In Python it is lost.
@@ -104,18 +99,18 @@ func publish(ctx context.Context, to publisher, parcels []parcel, sent func(*par
 	for len(parcels) > 0 {
 		n := 1
 		switch p := &parcels[0]; {
-		case p.exchange == "":
-			for n < len(parcels) && parcels[n].exchange == "" {
+		case p.Exchange == "":
+			for n < len(parcels) && parcels[n].Exchange == "" {
 				n++
 			}
 			messages := make([]redisbroker.Message, n)
 			for i := range messages {
 				p := &parcels[i]
-				messages[i] = redisbroker.Message{Queue: p.routingKey, Priority: p.task.Properties.Priority, Envelope: p.envelope}
+				messages[i] = redisbroker.Message{Queue: p.RoutingKey, Priority: p.task.Properties.Priority, Envelope: p.envelope}
 			}
 			err = to.Publish(ctx, messages...)
-		case p.kind == exchangeFanout:
-			err = to.PublishFanout(ctx, redisbroker.FanoutMessage{Exchange: p.exchange, RoutingKey: p.routingKey, Envelope: p.envelope})
+		case p.ExchangeType == exchangeFanout:
+			err = to.PublishFanout(ctx, redisbroker.FanoutMessage{Exchange: p.Exchange, RoutingKey: p.RoutingKey, Envelope: p.envelope})
 		default:
 			err = publishBound(ctx, to, p)
 		}
@@ -132,14 +127,39 @@ func publish(ctx context.Context, to publisher, parcels []parcel, sent func(*par
 	return nil, nil
 }
 
+// publishBound sends to the queues that are bound to an exchange. The queue of the message is bound before, as in Python.
 func publishBound(ctx context.Context, to publisher, p *parcel) error {
+	if p.Queue != nil {
+		if err := to.Bind(ctx, bindingsOf(p.Queue)...); err != nil {
+			return err
+		}
+	}
 	queues, err := to.PublishExchange(ctx, redisbroker.ExchangeMessage{
-		Exchange: p.exchange, RoutingKey: p.routingKey, Priority: p.task.Properties.Priority, Envelope: p.envelope,
+		Exchange: p.Exchange, RoutingKey: p.RoutingKey, Priority: p.task.Properties.Priority, Envelope: p.envelope,
 	})
 	if err == nil && queues == 0 {
 		err = fmt.Errorf("worker: send %q: %w", p.task.Name, ErrUnrouted)
 	}
 	return err
+}
+
+// bindingsOf are the bindings that declaring a queue writes.
+func bindingsOf(q *compat.Queue) []redisbroker.Binding {
+	var bindings []redisbroker.Binding
+	add := func(e *compat.Exchange, key string) {
+		if e.Name != "" && e.Type != exchangeFanout {
+			bindings = append(bindings, redisbroker.Binding{
+				Exchange: e.Name, RoutingKey: key, Queue: q.Name, Topic: e.Type == exchangeTopic, Expires: q.TTL(),
+			})
+		}
+	}
+	if len(q.Bindings) == 0 { // kombu 5.7, entity.py, Queue.queue_bind: one or the other
+		add(&q.Exchange, q.RoutingKey)
+	}
+	for i := range q.Bindings {
+		add(&q.Bindings[i].Exchange, q.Bindings[i].RoutingKey)
+	}
+	return bindings
 }
 
 // sentEvents publishes the event task-sent for what this process sends (setting task_send_sent_event; celery 5.7, app/amqp.py).
@@ -149,7 +169,7 @@ type sentEvents struct{ outbox *eventOutbox }
 const groupClient = "client"
 
 func (s *sentEvents) add(p *parcel) {
-	fields, err := celeryproto.TaskSentFields(p.task, p.queue)
+	fields, err := celeryproto.TaskSentFields(p.task, p.queue())
 	if err != nil {
 		s.outbox.drop(EventUnencodable, 1, err)
 		return

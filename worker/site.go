@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/dfws/dfws/celeryproto"
@@ -23,17 +24,24 @@ type siteControl struct {
 	poolRestarts  bool          // worker_pool_restarts
 }
 
-// Defaults of remote control and events (celery 5.7, app/defaults.py).
-const (
-	defaultControlQueueExpires = 10 * time.Second
-	defaultEventQueuePrefix    = "celeryev"
-	defaultEventQueueExpires   = time.Minute
-)
+// defaultEventQueuePrefix is Celery's event_queue_prefix (celery 5.7, app/defaults.py).
+const defaultEventQueuePrefix = "celeryev"
 
-func newSiteControl(*compat.Celery) *siteControl {
+func newSiteControl(c *compat.Celery, limits celeryproto.Limits) *siteControl {
 	return &siteControl{
-		namespace: celeryproto.DefaultControlNamespace, queueExpires: defaultControlQueueExpires,
-		eventExchange: celeryproto.DefaultEventExchange, eventPrefix: defaultEventQueuePrefix, eventExpires: defaultEventQueueExpires,
-		remoteControl: true,
+		limits: limits, options: celeryproto.BusOptions{Serializer: c.TaskSerializer},
+		eventOptions: celeryproto.BusOptions{Serializer: c.EventSerializer},
+		namespace:    cmp.Or(c.ControlExchange, celeryproto.DefaultControlNamespace), queueExpires: durationOf(c.ControlQueueExpires),
+		eventExchange: cmp.Or(c.EventExchange, celeryproto.DefaultEventExchange), eventPrefix: cmp.Or(c.EventQueuePrefix, defaultEventQueuePrefix),
+		eventExpires: durationOf(c.EventQueueExpires), sendEvents: c.WorkerSendTaskEvents, sendSent: c.TaskSendSentEvent,
+		remoteControl: c.WorkerEnableRemoteControl, poolRestarts: c.WorkerPoolRestarts,
 	}
+}
+
+// durationOf is a setting in seconds, 0 for none.
+func durationOf(s *compat.Seconds) time.Duration {
+	if s == nil {
+		return 0
+	}
+	return s.Duration()
 }

@@ -75,6 +75,9 @@ func newTaskHandler[A, R any](t Task[A, R]) (*taskHandler, error) {
 
 // rate is the task's rate limit per second at the start, 0 for none. The text was checked.
 func (t *taskHandler) rate() float64 {
+	if t.site.noRateLimits {
+		return 0
+	}
 	rate, _ := ParseRate(t.rateText())
 	return rate
 }

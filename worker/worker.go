@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/canvas"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
+	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
 )
 
@@ -146,7 +148,17 @@ func (w *Worker) serve(ctx context.Context, services *dispatch.Services, backend
 	if err := w.announce(ctx, reg, queues); err != nil || ctx.Err() != nil {
 		return err
 	}
-	source, err := newRedisSource(services, queues, w.cfg)
+	b := newBus(w, services.Broker)
+	consumed := queues
+	if w.cfg.Settings.Celery.WorkerDirect {
+		direct := directQueue(b.node.name)
+		b.queues.add(direct)
+		consumed = append(slices.Clone(queues), direct.Name)
+	}
+	if err := b.queues.check(consumed); err != nil {
+		return err
+	}
+	source, err := newRedisSource(services, consumed, w.cfg)
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
@@ -161,7 +173,6 @@ func (w *Worker) serve(ctx context.Context, services *dispatch.Services, backend
 	})
 	group.Go(func() { w.keepAnnounced(background, reg, queues) })
 
-	b := newBus(w, services.Broker)
 	settle := w.settler(services, backend, b)
 	e := newEngine(w.cfg, w.handlers, w.executor(services, settle), settle)
 	e.begin(ctx, source)
@@ -210,7 +221,6 @@ func (w *Worker) settler(services *dispatch.Services, backend Backend, b *bus) *
 	}
 	_, quick := backend.(*redisbroker.Results)
 	flow := newWorkflow(&w.cfg, services.Broker, backend, zone)
-	flow.revoke = b.mailbox.revoke
 	flow.python = services.Registry.Errbacks
 	flow.knows = func(task string) bool { return w.handlers.tasks[task] != nil }
 	return &settler{
@@ -228,10 +238,10 @@ func newWorkflow(cfg *Config, broker publisher, backend Backend, zone *time.Loca
 			AllowErrorCallbackOnChordHeader: celery.TaskAllowErrorCBOnChordHeader,
 		},
 		defaults: canvas.Defaults{
-			Location: zone, LocalTime: !celery.EnableUTC, Origin: origin(), Protocol: celery.TaskProtocol,
+			Location: zone, Protocol: celery.TaskProtocol, LocalTime: !celery.EnableUTC, Origin: origin(),
 			Serializer: celery.TaskSerializer, Compression: celery.TaskCompression, DeliveryMode: celery.TaskDefaultDeliveryMode,
 		},
-		router: &router{defaultQueue: celery.TaskDefaultQueue}, publisher: broker, backend: backend, now: time.Now,
+		router: &router{routes: compat.NewRoutes(celery)}, publisher: broker, backend: backend, now: time.Now,
 	}
 }
 

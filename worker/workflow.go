@@ -43,11 +43,7 @@ func (f *workflow) pack(plan *canvas.Plan) (*shipment, error) {
 			s.chords = append(s.chords, *step.Chord)
 			continue
 		}
-		t, err := step.Send.Message(defaults)
-		if err != nil {
-			return nil, err
-		}
-		m, err := f.router.address(step.Send, t)
+		m, err := f.packSend(*step.Send, defaults)
 		if err != nil {
 			return nil, err
 		}
@@ -57,6 +53,20 @@ func (f *workflow) pack(plan *canvas.Plan) (*shipment, error) {
 		return nil, errNoBackend
 	}
 	return s, nil
+}
+
+// packSend makes one message.
+func (f *workflow) packSend(send canvas.Send, defaults canvas.Defaults) (parcel, error) {
+	d, options, err := f.router.route(send.Task, send.Options)
+	if err != nil {
+		return parcel{}, err
+	}
+	send.Options = options
+	t, err := send.Message(defaults)
+	if err != nil {
+		return parcel{}, err
+	}
+	return pack(d, t)
 }
 
 // ship sends what was not sent yet.
