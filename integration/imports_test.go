@@ -34,6 +34,10 @@ var mayImport = map[string][]string{
 		"celeryproto", "celeryproto/canvas", "celeryproto/monitor", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate",
 		"compat/dispatch", "compat/resultbackend",
 	},
+	"worker/command": {
+		"celeryproto", "celeryproto/canvas", "celeryproto/monitor", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate",
+		"compat/dispatch", "compat/resultbackend", "worker",
+	},
 	"compat/gocelery": {
 		"celeryproto", "celeryproto/canvas", "celeryproto/monitor", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate",
 		"compat/dispatch", "compat/resultbackend", "worker",

@@ -8,9 +8,9 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/compat"
 )
 
@@ -41,8 +41,10 @@ type Config struct {
 	App string
 	// Queues to consume. Empty: the queues of the handlers, or the setting dfws.go_queue when they name none.
 	Queues []string
+	// ExcludeQueues are not consumed, even where Queues or the handlers name them.
+	ExcludeQueues []string
 	// NodeName is the worker's name among all workers, unique in its broker, as Celery's -n: "shop@%h", with %h for the host
-	// name, %n for the part of it before the first dot and %d for the rest, %i left as "0". Empty: "go.<App>@%h".
+	// name, %n for the part of it before the first dot and %d for the rest. What has no "@" is a host. Empty: "go.<App>@%h".
 	NodeName string
 	// Concurrency is how many tasks run at once. Zero: the setting worker_concurrency, the number of CPUs by default. Handlers that
 	// mostly wait for others want more: a slot costs a goroutine.
@@ -183,7 +185,8 @@ func (c Config) validate() error {
 	fault(c.MaxHopDelay < c.HopDelay, "MaxHopDelay is shorter than HopDelay")
 	fault(c.HardStopTimeout < 0, "HardStopTimeout is negative")
 	fault(c.HeartbeatInterval < 0, "HeartbeatInterval is negative")
-	return errors.Join(append(faults, c.checkQueues(c.Queues))...)
+	_, err := c.nodeName()
+	return errors.Join(append(faults, err, c.checkQueues(c.Queues))...)
 }
 
 // checkQueues checks the queues to consume.
@@ -195,6 +198,7 @@ func (c Config) checkQueues(queues []string) error {
 		}
 	}
 	fault(slices.Contains(queues, ""), "Queues has an empty name")
+	fault(len(c.ExcludeQueues) > 0 && queues != nil && len(queues) == 0, "ExcludeQueues leaves no queue")
 	fault(c.UnknownQueue != "" && slices.Contains(queues, c.UnknownQueue),
 		"UnknownQueue %q is among the worker's queues: what this worker does not know would come back to it", c.UnknownQueue)
 	return errors.Join(faults...)
@@ -247,15 +251,18 @@ func hopRest(hop int) time.Duration {
 	return d - rand.N(d/4)
 }
 
-// nodeName is this process in results and for remote control (celery 5.7, utils/nodenames.py).
-func (c Config) nodeName() string {
+// nodeName is this process in results, events and remote control.
+func (c Config) nodeName() (string, error) {
 	host := hostName()
-	short, domain, _ := strings.Cut(host, ".")
 	name := c.NodeName
 	if name == "" {
 		name = "go." + c.App + "@%h"
 	}
-	return strings.NewReplacer("%h", host, "%n", short, "%d", domain, "%i", "0", "%I", "", "%%", "%").Replace(name)
+	name, err := celeryproto.HostFormat(name, host)
+	if err != nil {
+		return "", fmt.Errorf("worker: NodeName: %w", err)
+	}
+	return celeryproto.CompleteNodeName(name, host), nil
 }
 
 // sitePolicy is what the tasks' options leave open.

@@ -35,7 +35,8 @@ type bus struct {
 func newBus(w *Worker, broker *redisbroker.Broker) *bus {
 	cfg := &w.cfg
 	site := newSiteControl(&cfg.Settings.Celery, w.handlers.limits)
-	n := newNode(cfg.nodeName())
+	name, _ := cfg.nodeName() // New has checked it
+	n := newNode(name)
 	b := &bus{
 		w: w, node: n, site: site, queues: newQueueBook(compat.NewRoutes(&cfg.Settings.Celery)), broker: broker, hub: &eventHub{},
 		mailbox: &mailbox{broker: broker, namespace: site.namespace, options: site.options},

@@ -89,10 +89,11 @@ func (w *Worker) ClearRevokedStamps() error {
 
 // Queues returns the queues that Run consumes, sorted when they are those of the handlers.
 func (w *Worker) Queues() []string {
-	if len(w.cfg.Queues) > 0 {
-		return w.cfg.Queues
+	queues := w.cfg.Queues
+	if len(queues) == 0 {
+		queues = w.handlers.queues()
 	}
-	return w.handlers.queues()
+	return slices.DeleteFunc(slices.Clone(queues), func(q string) bool { return slices.Contains(w.cfg.ExcludeQueues, q) })
 }
 
 // Execute runs one task message as Run would, without Redis: it finds the handlers, asks their rules, decodes the

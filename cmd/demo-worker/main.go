@@ -4,13 +4,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"flag"
-	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/dfws/dfws/worker"
+	"github.com/dfws/dfws/worker/command"
 )
 
 type hello struct {
@@ -49,22 +45,4 @@ func tellAllFromView(ctx context.Context, call *worker.Call, h hello) error {
 
 func add(_ context.Context, _ *worker.TaskCall, n numbers) (int, error) { return n.X + n.Y, nil }
 
-func main() {
-	file := flag.String("settings", "dfws.json", "file written by `manage.py dfws settings --output FILE`")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	settings, err := worker.LoadSettings(*file)
-	must(err)
-	w, err := worker.New(worker.Config{Settings: settings, App: "demo", Logger: slog.Default()})
-	must(err)
-	register(w)
-	must(w.Run(ctx)) // until Ctrl-C or SIGTERM
-}
-
-func must(err error) {
-	if err != nil {
-		slog.Error("demo-worker", "err", err)
-		os.Exit(1)
-	}
-}
+func main() { command.Main("demo", register) }
