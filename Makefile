@@ -7,6 +7,7 @@ GO          ?= go
 PYTHON3     ?= python3
 VENV        := $(CURDIR)/.venv
 PY          := $(VENV)/bin/python
+FLOWER      := $(CURDIR)/.venv-flower
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -14,6 +15,7 @@ LDFLAGS     := -X main.version=$(VERSION)
 FUZZTIME    ?= 10s
 
 export DFWS_PYTHON  ?= $(PY)
+export DFWS_FLOWER  ?= $(FLOWER)/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo demo-check test lint golangci vuln unit race redis python integration fuzz capture bench clean system
@@ -59,8 +61,8 @@ redis: system $(VENV)/.ready ## the same without the race detector
 python: system $(VENV)/.ready ## the Django app's own tests
 	cd python-shim && DFWS_REQUIRE=redis $(VENV)/bin/pytest -q
 
-integration: system build $(VENV)/.ready ## real Django, Celery, Redis and Chromium
-	DFWS_REQUIRE=redis,python,chromium $(GO) test -tags integration -count=1 -timeout 30m ./integration/...
+integration: system build $(VENV)/.ready $(FLOWER)/.ready ## real Django, Celery, Flower, Redis and Chromium
+	DFWS_REQUIRE=redis,python,chromium,flower $(GO) test -tags integration -count=1 -timeout 30m ./integration/...
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@set -e; for pkg in $$($(GO) list ./...); do \
@@ -82,5 +84,8 @@ system:
 $(VENV)/.ready: integration/setup.sh integration/project/requirements.txt python-shim/pyproject.toml
 	integration/setup.sh venv $(VENV)
 
+$(FLOWER)/.ready: integration/setup.sh integration/flower-requirements.txt
+	integration/setup.sh flower $(FLOWER)
+
 clean: ## what the targets above made
-	rm -rf bin .venv .build
+	rm -rf bin .venv .venv-flower .build

@@ -2,6 +2,7 @@
 # What the Makefile needs on a fresh machine.
 #   setup.sh system      redis-server, chromium, PostgreSQL and MariaDB (Debian packages), if they are missing
 #   setup.sh venv DIR    the pinned Python environment of the site under test, with the Django app in it
+#   setup.sh flower DIR  another one for Flower
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -31,8 +32,16 @@ venv() {
   touch "$dir/.ready"
 }
 
+flower() {
+  local dir=$1
+  [ -x "$dir/bin/python" ] || "${PYTHON3:-python3}" -m venv "$dir"
+  "$dir/bin/python" -m pip install -q -r "$here/flower-requirements.txt"
+  touch "$dir/.ready"
+}
+
 case "${1:-}" in
   system) system ;;
   venv) venv "${2:?directory}" ;;
-  *) echo "usage: $0 system | venv DIR" >&2; exit 2 ;;
+  flower) flower "${2:?directory}" ;;
+  *) echo "usage: $0 system | venv DIR | flower DIR" >&2; exit 2 ;;
 esac
