@@ -18,13 +18,16 @@ func BenchmarkNoopTasks(b *testing.B) {
 	for _, concurrency := range []int{2, 16, 128} {
 		for _, stored := range []bool{true, false} {
 			b.Run(fmt.Sprintf("slots=%d/results=%v", concurrency, stored), func(b *testing.B) {
-				benchmarkNoop(b, concurrency, stored)
+				benchmarkNoop(b, concurrency, stored, No)
 			})
 		}
 	}
 }
 
-func benchmarkNoop(b *testing.B, concurrency int, stored bool) {
+// BenchmarkNoopEvents is BenchmarkNoopTasks with the events of tasks, to be compared with slots=16/results=true.
+func BenchmarkNoopEvents(b *testing.B) { benchmarkNoop(b, 16, true, Yes) }
+
+func benchmarkNoop(b *testing.B, concurrency int, stored bool, events Choice) {
 	server := redistest.Start(b)
 	settings := siteFor(b, server, nil)
 	services, err := dispatch.Connect(b.Context(), dispatch.ServicesConfig{Settings: settings})
@@ -35,7 +38,7 @@ func benchmarkNoop(b *testing.B, concurrency int, stored bool) {
 	fill(b, services.Broker, !stored)
 	var done atomic.Int64
 	doneC := make(chan struct{})
-	cfg := Config{Settings: settings, Concurrency: concurrency, Observer: Observer{Finished: func(_ TaskInfo, o Outcome, _ time.Duration) {
+	cfg := Config{Settings: settings, Concurrency: concurrency, TaskEvents: events, Observer: Observer{Finished: func(_ TaskInfo, o Outcome, _ time.Duration) {
 		if o != Succeeded {
 			b.Errorf("a task %s", o)
 		}

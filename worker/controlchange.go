@@ -15,6 +15,9 @@ import (
 // goroutine.
 const maxSlots = 10_000
 
+// maxQueues is the most queues that remote control may ask for.
+const maxQueues = 1000
+
 // rateLimit changes how often this worker begins a task.
 func (r *remote) rateLimit(_ context.Context, args *arguments) (celeryproto.Raw, error) {
 	args.need("task_name", "rate_limit")
@@ -215,6 +218,9 @@ func (r *remote) addConsumer(ctx context.Context, args *arguments) (celeryproto.
 	case queue == r.engine.cfg.UnknownQueue:
 		return nil, pyError("ValueError", rawText("queue is where this worker sends what it does not know"))
 	}
+	if len(r.engine.source.queues()) >= maxQueues {
+		return nil, pyError("ValueError", rawText(fmt.Sprintf("this worker consumes %d queues already", maxQueues)))
+	}
 	if exchange != "" || key != "" {
 		q := plainQueue(queue)
 		q.Exchange.Name, q.Exchange.Type = cmp.Or(exchange, queue), cmp.Or(kind, exchangeDirect)
@@ -239,6 +245,7 @@ func (r *remote) cancelConsumer(_ context.Context, args *arguments) (celeryproto
 		return nil, args.err
 	}
 	r.engine.source.cancelQueue(queue)
+	r.queues.remove(queue)
 	r.log.Info("no longer consuming a queue", "queue", printable(queue))
 	return celeryproto.ReplyOK(rawText("no longer consuming from " + queue)), nil
 }

@@ -25,6 +25,9 @@ func (r *remote) revoke(ctx context.Context, args *arguments) (celeryproto.Raw, 
 		return nil, args.err
 	}
 	ids = distinct(ids)
+	if slices.ContainsFunc(ids, func(id string) bool { return len(id) > maxRevokedLength }) {
+		return nil, pyError("ValueError", rawText(fmt.Sprintf("an ID has more than %d bytes", maxRevokedLength)))
+	}
 	e := r.engine
 	e.revoked.add(time.Now(), ids...)
 	held := map[string]*job{}
@@ -199,36 +202,39 @@ func (r *remote) revokeByStamps(_ context.Context, args *arguments) (celeryproto
 	if !args.truth("terminate") {
 		return celeryproto.ReplyOK(rawText("headers " + shown + " flagged as revoked, but not terminated")), nil
 	}
-	ended := map[string][]celeryproto.Raw{}
-	var order []string
-	for _, j := range r.engine.table.in(phaseActive) {
-		for _, h := range headers {
-			matching := matchingStamps(j.task, h)
-			if len(matching) == 0 || !r.engine.terminate(j, signum) {
-				continue
-			}
-			if ended[h.Key] == nil {
-				order = append(order, h.Key)
-			}
-			for _, value := range matching {
-				if !containsRaw(ended[h.Key], value) {
-					ended[h.Key] = append(ended[h.Key], value)
-				}
-			}
+	active := r.engine.table.in(phaseActive)
+	var ended []string
+	for _, h := range headers {
+		if values := r.terminateStamped(active, h, signum); len(values) > 0 {
+			ended = append(ended, canvas.Repr(rawText(h.Key))+": {"+strings.Join(values, ", ")+"}")
 		}
 	}
 	if len(ended) == 0 {
 		return celeryproto.ReplyOK(rawText("headers " + shown + " were not terminated")), nil
 	}
-	for i, name := range order {
-		values := make([]string, len(ended[name]))
-		for k, value := range ended[name] {
-			values[k] = canvas.Repr(value)
-		}
-		order[i] = canvas.Repr(rawText(name)) + ": {" + strings.Join(values, ", ") + "}"
-	}
-	text := "headers defaultdict(<class 'set'>, {" + strings.Join(order, ", ") + "}) revoked"
+	text := "headers defaultdict(<class 'set'>, {" + strings.Join(ended, ", ") + "}) revoked"
 	return celeryproto.ReplyOK(rawText(text)), nil
+}
+
+// terminateStamped ends the jobs that have one of these values of a stamp, and returns the reprs of those that were found.
+func (r *remote) terminateStamped(active []*job, h celeryproto.Member, signum int) []string {
+	wanted, found := rawSet{}, rawSet{}
+	for _, value := range stampValues(h.Value) {
+		wanted.add(value)
+	}
+	var values []string
+	for _, j := range active {
+		matching := slices.DeleteFunc(stampsOf(j.task, h.Key), func(v celeryproto.Raw) bool { return !wanted.has(v) })
+		if len(matching) == 0 || !r.engine.terminate(j, signum) {
+			continue
+		}
+		for _, value := range matching {
+			if found.add(value) {
+				values = append(values, canvas.Repr(value))
+			}
+		}
+	}
+	return values
 }
 
 // stampHeaders are the stamps to be revoked: an object, or a list of "name=value" from the command line.
@@ -269,17 +275,16 @@ func stampValues(value celeryproto.Raw) []celeryproto.Raw {
 	return []celeryproto.Raw{value}
 }
 
-// matchingStamps are the values of a stamp that a task has and that are to be revoked.
-func matchingStamps(t *celeryproto.Task, h celeryproto.Member) []celeryproto.Raw {
+// stampsOf are the values that a task has of a stamp.
+func stampsOf(t *celeryproto.Task, name string) []celeryproto.Raw {
 	names, err := t.StampedHeaders.Array()
-	if err != nil || !slices.ContainsFunc(names, func(n celeryproto.Raw) bool { text, _ := n.Text(); return text == h.Key }) {
+	if err != nil || !slices.ContainsFunc(names, func(n celeryproto.Raw) bool { text, _ := n.Text(); return text == name }) {
 		return nil
 	}
 	stamps, err := t.Stamps.Object()
 	if err != nil {
 		return nil
 	}
-	has, _ := stamps.Get(h.Key)
-	revoked := stampValues(h.Value)
-	return slices.DeleteFunc(stampValues(has), func(v celeryproto.Raw) bool { return !containsRaw(revoked, v) })
+	values, _ := stamps.Get(name)
+	return stampValues(values)
 }

@@ -300,7 +300,9 @@ func startRig(t testing.TB, cfg Config, register func(*Worker)) *rig {
 		cfg.Settings = testSettings()
 	}
 	cfg.App = "test"
-	cfg.Logger = testLogger(t)
+	if cfg.Logger == nil {
+		cfg.Logger = testLogger(t)
+	}
 	w, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -30,6 +30,13 @@ func (b *queueBook) add(q *compat.Queue) {
 	b.added[q.Name] = q
 }
 
+// remove forgets what add noted.
+func (b *queueBook) remove(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.added, name)
+}
+
 // find is the declaration of a queue; one that nobody has declared is as kombu makes it up.
 func (b *queueBook) find(name string) *compat.Queue {
 	b.mu.Lock()

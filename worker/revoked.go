@@ -2,6 +2,7 @@ package worker
 
 import (
 	"container/list"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 const (
 	revokedMax     = 50_000
 	revokedExpires = 3 * time.Hour
+	// maxRevokedLength is the longest ID or stamp that is remembered, maxRevokedStamps how many names of stamps are.
+	maxRevokedLength = 4096
+	maxRevokedStamps = 1000
 )
 
 // revokedSet are the IDs of tasks that are not to be run, and the stamps of such tasks.
@@ -20,7 +24,7 @@ type revokedSet struct {
 	mu     sync.Mutex // guards all
 	byID   map[string]*list.Element
 	order  list.List // of revokedID, the oldest first
-	stamps map[string][]celeryproto.Raw
+	stamps map[string]rawSet
 }
 
 type revokedID struct {
@@ -29,7 +33,7 @@ type revokedID struct {
 }
 
 func newRevokedSet() *revokedSet {
-	return &revokedSet{byID: map[string]*list.Element{}, stamps: map[string][]celeryproto.Raw{}}
+	return &revokedSet{byID: map[string]*list.Element{}, stamps: map[string]rawSet{}}
 }
 
 // add notes IDs.
@@ -37,6 +41,9 @@ func (s *revokedSet) add(now time.Time, ids ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
+		if len(id) > maxRevokedLength {
+			continue
+		}
 		if e, there := s.byID[id]; there {
 			s.order.MoveToBack(e)
 			e.Value = revokedID{id, now}
@@ -59,9 +66,15 @@ func (s *revokedSet) add(now time.Time, ids ...string) {
 func (s *revokedSet) addStamps(name string, values []celeryproto.Raw) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, known := s.stamps[name]; !known && len(s.stamps) >= maxRevokedStamps || len(name) > maxRevokedLength {
+		return
+	}
+	if s.stamps[name] == nil {
+		s.stamps[name] = rawSet{}
+	}
 	for _, value := range values {
-		if !containsRaw(s.stamps[name], value) && len(s.stamps[name]) < revokedMax {
-			s.stamps[name] = append(s.stamps[name], value)
+		if len(value) <= maxRevokedLength && len(s.stamps[name]) < revokedMax {
+			s.stamps[name].add(value)
 		}
 	}
 }
@@ -98,30 +111,27 @@ func (s *revokedSet) stampRevoked(t *celeryproto.Task) bool {
 		if !there || value.IsNull() {
 			continue
 		}
-		values := []celeryproto.Raw{value}
-		if value.Kind() == celeryproto.KindArray {
-			if values, err = value.Array(); err != nil {
-				continue
-			}
-		}
-		for _, v := range values {
-			if containsRaw(s.stamps[name], v) {
-				return true
-			}
+		if slices.ContainsFunc(stampValues(value), s.stamps[name].has) {
+			return true
 		}
 	}
 	return false
 }
 
-// containsRaw looks for a value, whoever wrote it.
-func containsRaw(list []celeryproto.Raw, v celeryproto.Raw) bool {
-	v = canonical(v)
-	for _, other := range list {
-		if string(canonical(other)) == string(v) {
-			return true
-		}
-	}
-	return false
+// rawSet are JSON values, whoever wrote them.
+type rawSet map[string]struct{}
+
+// add reports whether a value is new.
+func (s rawSet) add(v celeryproto.Raw) bool {
+	key := string(canonical(v))
+	_, there := s[key]
+	s[key] = struct{}{}
+	return !there
+}
+
+func (s rawSet) has(v celeryproto.Raw) bool {
+	_, there := s[string(canonical(v))]
+	return there
 }
 
 // canonical is a value in the one form in which this package writes it.
