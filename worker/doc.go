@@ -6,11 +6,13 @@
 //	worker.HandleTask(w, worker.Task[Order, int]{Name: "shop.total", Run: total})
 //	err = w.Run(ctx)
 //
+// Package worker/command has all of that, and the options of `celery worker`, in one call for a program's main function.
+//
 //	queue ──take──▶ unacked ──▶ open ──┬──▶ slot: rules, arguments, handlers ──▶ result ──▶ ack
 //	  ▲                                ├──▶ ETA not reached: schedule ──▶ slot
 //	  │                                ├──▶ time over: REVOKED "expired", ack
 //	  └── hop + 1, after a wait ◀──────┼──── no handler here
-//	                                   └──▶ no handler within MaxHops, undecodable, canvas: dead letters
+//	                                   └──▶ no handler within MaxHops, undecodable: dead letters
 //
 // # Guarantees
 //
@@ -26,9 +28,8 @@
 // leaves that queue alone, for 250 ms and twice as long each time up to 2 s, so that the others are not forestalled: its own
 // tasks there are late by that much, other queues go on, and it has the queue at least half of the time. After Config.MaxHops it goes to the dead
 // letters, and whoever waits for its result gets NotRegistered. So does a message that cannot be decoded, at once
-// (DecodeError), one of this worker's own tasks in a serializer or compression that Go does not read (ContentDisallowed;
-// other tasks in one go back to their queue), and a task with callbacks, errbacks, a chain or a chord (NotImplementedError):
-// Go workers of this release do not run workflows and do not run half of one.
+// (DecodeError), and one of this worker's own tasks in a serializer or compression that Go does not read (ContentDisallowed;
+// other tasks in one go back to their queue).
 //
 // While Redis is away nothing is dropped: taking, results and acks go on when it is back.
 //
@@ -76,6 +77,42 @@
 // timeout) or SoftTimeLimitExceeded. The traceback is the Go stack of a panic, or the chain of wrapped errors. Go cannot
 // kill a goroutine: a time limit ends the handler's context, and a handler that ignores it keeps its slot.
 //
+// # Remote control and events
+//
+// A running worker is a node among Celery's: `celery status`, `celery inspect`, `celery control`, `celery events` and Flower see it, by
+// Config.NodeName, and it obeys every command of Celery 5.7 with the same answers. HandleControl adds commands of the program's own.
+//
+//	         celery.pidbox (fan-out)                    celeryev (fan-out)
+//	clients ─────────────────────────▶ remote ──▶ engine ──▶ outbox ─────▶ monitors
+//	   ▲                                 │                      ▲              workers' gossip
+//	   └────── reply.celery.pidbox ◀─────┘    heartbeat, gossip ┘
+//
+// Commands run one after the other, those of the program beside them. Answers tell of jobs without holding them up: a snapshot of the
+// table of jobs. A command that is no message of Celery's is counted and logged, one that panics is answered with an error. What a
+// command may make the worker remember, hold or start is bounded. Differences from a Python worker:
+//
+//   - terminate ends the context of the task's handler; a handler that ignores it is left to itself after a quarter of a second, and its
+//     slot is free. No OS signal is sent; the event tells which one Celery would have.
+//   - disable_events also works on a worker that has published task events from its start.
+//   - reserved lists tasks that the rate limit holds back; Celery shows them nowhere.
+//   - pool_shrink leaves at least one slot; pool_restart and objgraph are refused.
+//   - a worker that stops warmly goes on answering until its last task has ended. Celery's does not.
+//
+// At its start the worker asks the others what is revoked (mingle). It waits for as many answers as there are workers, so that it loses
+// no time where it is alone. It then listens to their heartbeats (gossip), since it takes part in elections.
+//
+// Worker events (online, a heartbeat every two seconds, offline) are always published, those of tasks when Config.TaskEvents, the
+// setting worker_send_task_events or enable_events asks for them; each costs one atomic load while nobody does. Task events travel in
+// batches, task.multi. While Redis is away up to 10,000 events wait, more are dropped and counted (Observer.EventsDropped); heartbeats
+// are not kept. Events have no utcoffset: Celery's receivers shift a timestamp by it although that is absolute, and show a wrong time
+// wherever their time zone is another.
+//
+// # Client
+//
+// A Client sends tasks and compositions (Apply), waits for them by the names of Celery's AsyncResult and GroupResult, controls and
+// inspects workers of both languages (Control, Inspect), and receives events (Events; package celeryproto/monitor makes workers and tasks
+// of them). Tasks go where task_queues and task_routes say.
+//
 // # Goroutines
 //
 //	goroutine            owner        how many                 stops when
@@ -85,6 +122,11 @@
 //	consumer             Worker.Run   1 and those of redisbroker   everything unacked was given back
 //	registry             Worker.Run   2                        consuming has ended
 //	waiting for a stop   Worker.Run   1, during the stop       slots are done; left behind with stuck handlers (ErrStuck)
+//	remote control       Worker.Run   1 and those of redisbroker.Subscriber   the slots are done
+//	commands             Worker.Run   up to 16, of HandleControl   they return
+//	events               Worker.Run   2 per outbox             the last event is published, or two seconds are over
+//	heartbeat, bindings  Worker.Run   2                        the slots are done
+//	replies              Client       1 and those of redisbroker.ReplyQueue, from the first question on   Close
 //
 // # Stopping
 //
