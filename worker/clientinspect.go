@@ -94,7 +94,9 @@ func unixTime(seconds float64) time.Time {
 }
 
 // inspect sends a question and reads each answer.
-func inspect[T any](ctx context.Context, i *Inspect, method string, arguments celeryproto.Members, read func(celeryproto.Raw) (T, error)) (map[string]T, error) {
+func inspect[T any](
+	ctx context.Context, i *Inspect, method string, arguments celeryproto.Members, read func(celeryproto.Raw) (T, error),
+) (map[string]T, error) {
 	r, err := i.options.request(method, arguments)
 	if err != nil {
 		return nil, err

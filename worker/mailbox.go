@@ -74,7 +74,9 @@ func (m *mailbox) send(ctx context.Context, r request, ticket string, to *celery
 
 // call sends a command and gives each reply to answered, in the order in which they come. It waits until all who got the message have
 // replied, or nothing came for the timeout: some, such as a celery beat, never reply.
-func (m *mailbox) call(ctx context.Context, replies *redisbroker.ReplyQueue, r request, answered func(node string, value celeryproto.Raw)) error {
+func (m *mailbox) call(
+	ctx context.Context, replies *redisbroker.ReplyQueue, r request, answered func(node string, value celeryproto.Raw),
+) error {
 	if r.timeout <= 0 {
 		r.timeout = defaultControlTimeout
 	}

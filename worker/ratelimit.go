@@ -32,13 +32,6 @@ func (l *limiter) setRate(rate float64) {
 	l.release()
 }
 
-// limit is the rate in effect, 0 for none.
-func (l *limiter) limit() float64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.rate
-}
-
 // add passes a job on at once, or when its turn comes.
 func (l *limiter) add(j *job) {
 	l.mu.Lock()

@@ -123,13 +123,17 @@ func (p Program) options() *options {
 		long: "autoscale", value: "MAX,MIN", help: "the same, as many as are needed between two bounds",
 		set: o.setAutoscale, get: o.autoscale,
 	})
-	s.text(&c.NodeName, option{long: "hostname", short: 'n', value: "NAME", help: "node name, such as shop@%h: %h is the host name, %n its first part, %d the rest"})
+	s.text(&c.NodeName, option{
+		long: "hostname", short: 'n', value: "NAME", help: "node name, such as shop@%h: %h is the host name, %n its first part, %d the rest",
+	})
 	s.add(option{
 		long: "task-events", alias: []string{"events"}, short: 'E', help: "publish what happens to tasks, for Flower and the like",
 		set: o.setEvents, get: func() string { return strconv.FormatBool(c.TaskEvents == worker.Yes) },
 	})
 	s.seconds(&c.TimeLimit, option{long: "time-limit", value: "SECONDS", help: "hard time limit of tasks that have none of their own"})
-	s.seconds(&c.SoftTimeLimit, option{long: "soft-time-limit", value: "SECONDS", help: "soft time limit of tasks that have none of their own"})
+	s.seconds(&c.SoftTimeLimit, option{
+		long: "soft-time-limit", value: "SECONDS", help: "soft time limit of tasks that have none of their own",
+	})
 	s.number(&c.PrefetchMultiplier, option{long: "prefetch-multiplier", value: "N", help: "tasks held for each that may run; -1 is no limit"})
 	s.add(option{
 		long: "optimization", short: 'O', value: "PROFILE", help: "default or fair: a Go worker is always fair",
@@ -139,11 +143,15 @@ func (p Program) options() *options {
 	s.toggle(&c.WithoutMingle, option{long: "without-mingle", help: "do not ask the other workers for revoked tasks at the start"})
 	s.toggle(&c.WithoutHeartbeat, option{long: "without-heartbeat", help: "do not tell monitors that this worker lives"})
 	s.seconds(&c.HeartbeatInterval, option{long: "heartbeat-interval", value: "SECONDS", help: "time between heartbeats; 2 s by default"})
-	s.seconds(&c.SoftStopTimeout, option{long: "stop-timeout", value: "SECONDS", help: "time for running tasks at a warm stop; 20 s by default, -1 is as long as they take, as in Celery"})
+	s.seconds(&c.SoftStopTimeout, option{
+		long: "stop-timeout", value: "SECONDS", help: "time for running tasks at a warm stop; 20 s by default, -1 is as long as they take, as in Celery",
+	})
 	s.text(&o.logLevel, option{long: "loglevel", short: 'l', value: "LEVEL", help: "DEBUG, INFO, WARNING, ERROR or CRITICAL"})
 	s.text(&o.logFormat, option{long: "log-format", value: "FORMAT", help: "text or json"})
 	s.text(&o.logFile, option{long: "logfile", short: 'f', value: "FILE", help: "append the log to a file instead of standard error"})
-	s.text(&o.pidFile, option{long: "pidfile", value: "FILE", help: "write the process ID to a file, and refuse to start while that process lives"})
+	s.text(&o.pidFile, option{
+		long: "pidfile", value: "FILE", help: "write the process ID to a file, and refuse to start while that process lives",
+	})
 	s.text(&o.admin, option{long: "admin", value: "ADDRESS", help: "serve /healthz and /readyz there; keep it from the outside"})
 	s.toggle(&o.printConfig, option{long: "print-config", help: "print each option, its value and where that came from, and end"})
 	s.toggle(&o.version, option{long: "version", help: "print the version, and end"})
