@@ -18,7 +18,7 @@ export DFWS_PYTHON  ?= $(PY)
 export DFWS_FLOWER  ?= $(FLOWER)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-check test lint golangci vuln unit race redis python integration fuzz capture bench clean system
+.PHONY: help build demo demo-check test lint golangci vuln unit race redis python integration fuzz capture bench bench-gateway bench-worker clean system
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -73,10 +73,13 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 capture: system $(VENV)/.ready ## record the goldens again from real Python
 	integration/capture/run.sh
 
-bench: bench-gateway ## every benchmark
+bench: bench-gateway bench-worker ## every benchmark
 
 bench-gateway: system build $(VENV)/.ready ## gateway beside daphne: connects, memory, broadcast, intake
 	$(GO) run ./integration/bench gateway
+
+bench-worker: system $(VENV)/.ready ## Go worker beside Celery, asynq and gocelery: throughput, publishing, memory, latency (8 minutes)
+	$(GO) run ./integration/bench worker
 
 system:
 	@integration/setup.sh system

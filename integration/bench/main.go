@@ -1,8 +1,9 @@
 // Command bench measures the parts beside the Python programs that they replace, in one run, and prints ratios.
 //
 //	go run ./integration/bench gateway    dfws gateway beside daphne: connects, memory, broadcast, intake
+//	go run ./integration/bench worker     Go worker beside Celery, asynq and gocelery: throughput, publishing, memory, latency
 //
-// Both servers serve the same site on the same Redis. Each round starts the server anew. The load generator is a process of
+// gateway: both servers serve the same site on the same Redis. Each round starts the server anew. The load generator is a process of
 // its own; its share of a processor core is printed, so that a run that measured it instead of the server shows. Everything
 // that is expected is counted, and a short count fails the run.
 package main
@@ -33,10 +34,12 @@ var (
 )
 
 func main() {
-	rounds := flag.Int("rounds", 3, "rounds with each server")
+	rounds := flag.Int("rounds", 3, "rounds with each server or worker")
+	tasks := flag.Int("tasks", 220_000, "worker: tasks that the Go worker runs in each round, published by Celery before")
+	parts := flag.String("parts", "", "worker: only these parts, with commas between; publish always is the first")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, flag.Arg(0), *rounds)
+	err := run(ctx, flag.Arg(0), *rounds, *tasks, *parts)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -44,10 +47,18 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, name string, rounds int) (err error) {
-	if name != "gateway" {
-		return fmt.Errorf("no benchmark %q; there is: gateway", name)
+func run(ctx context.Context, name string, rounds, tasks int, parts string) error {
+	switch name {
+	case "gateway":
+		return runGateway(ctx, rounds)
+	case "worker":
+		return runWorker(ctx, rounds, tasks, parts)
+	default:
+		return fmt.Errorf("no benchmark %q; there are: gateway, worker", name)
 	}
+}
+
+func runGateway(ctx context.Context, rounds int) (err error) {
 	lab, err := harness.New(harness.Config{})
 	if err != nil {
 		return err

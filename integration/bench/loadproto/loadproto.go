@@ -49,15 +49,28 @@ const ticksPerSecond = 100
 
 // CPUSeconds returns the processor time that the process has used, in user and kernel mode, all threads together.
 func CPUSeconds(pid int) (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := statFields(pid)
 	if err != nil {
 		return 0, err
+	}
+	return cpuOf(fields)
+}
+
+// statFields are those of /proc/PID/stat from the process's state on.
+func statFields(pid int) ([]string, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
 	}
 	text := string(data)
 	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // the name may contain blanks
 	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
+		return nil, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
 	}
+	return fields, nil
+}
+
+func cpuOf(fields []string) (float64, error) {
 	user, err := strconv.ParseFloat(fields[11], 64)
 	if err != nil {
 		return 0, err
@@ -67,6 +80,64 @@ func CPUSeconds(pid int) (float64, error) {
 		return 0, err
 	}
 	return (user + system) / ticksPerSecond, nil
+}
+
+// GroupCPUSeconds is CPUSeconds of all processes of the process group that pid leads.
+func GroupCPUSeconds(pid int) (float64, error) {
+	members, err := group(pid)
+	if err != nil {
+		return 0, err
+	}
+	total := 0.0
+	for _, fields := range members {
+		seconds, err := cpuOf(fields)
+		if err != nil {
+			return 0, err
+		}
+		total += seconds
+	}
+	return total, nil
+}
+
+// GroupResidentBytes is the sum of ResidentBytes over a process group; pages that are shared count for each.
+func GroupResidentBytes(pid int) (int64, error) {
+	members, err := group(pid)
+	if err != nil {
+		return 0, err
+	}
+	total := int64(0)
+	for member := range members {
+		bytes, err := ResidentBytes(member)
+		if err != nil {
+			return 0, err
+		}
+		total += bytes
+	}
+	return total, nil
+}
+
+// group finds the processes of a group, with the fields of their stat.
+func group(leader int) (map[int][]string, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	members := map[int][]string{}
+	const processGroup = 2 // behind state and parent
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		fields, err := statFields(pid)
+		if err == nil && fields[processGroup] == strconv.Itoa(leader) { // an error: it has ended
+			members[pid] = fields
+		}
+	}
+	if len(members) == 0 {
+		return nil, fmt.Errorf("no process in group %d", leader)
+	}
+	return members, nil
 }
 
 // ResidentBytes returns the resident memory of the process.

@@ -2,6 +2,7 @@ package loadproto
 
 import (
 	"os"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -30,6 +31,15 @@ func TestProcess(t *testing.T) {
 	}
 	if rss, err := ResidentBytes(os.Getpid()); err != nil || rss < 1<<20 {
 		t.Errorf("ResidentBytes: %v, %v", rss, err)
+	}
+	if cpu, err := GroupCPUSeconds(syscall.Getpgrp()); err != nil || cpu < 0 {
+		t.Errorf("GroupCPUSeconds: %v, %v", cpu, err)
+	}
+	if rss, err := GroupResidentBytes(syscall.Getpgrp()); err != nil || rss < 1<<20 {
+		t.Errorf("GroupResidentBytes: %v, %v", rss, err)
+	}
+	if _, err := GroupCPUSeconds(-1); err == nil {
+		t.Error("GroupCPUSeconds of no group: no error")
 	}
 	if _, err := CPUSeconds(-1); err == nil {
 		t.Error("CPUSeconds of no process: no error")
