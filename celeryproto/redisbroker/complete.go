@@ -13,7 +13,7 @@ import (
 // once the work is queued; done is called once with the outcome, by a goroutine that must not be held up. It is not called when
 // Complete itself returns an error: m cannot be encoded, the delivery is settled already, or the consumer has stopped.
 //
-// Where results and messages are in one database this is one step, which the completions of many deliveries share, and a
+// Where results and messages are on one server this is one step, which the completions of many deliveries share, and a
 // delivery that was lost meanwhile (ErrLost) has its result stored all the same. Otherwise the result is stored first, and a
 // crash in between runs the task again.
 func (d *Delivery) Complete(ctx context.Context, m *celeryproto.ResultMeta, done func(error)) error {
@@ -57,8 +57,9 @@ func (d *Delivery) submit(ctx context.Context, op *operation) error {
 	return d.c.settler.submit(ctx, op)
 }
 
-// sameDatabase compares where two clients connect to, and as whom. Clients with a failover list never match.
-func sameDatabase(a, b *redis.Options) bool {
-	return a.Network == b.Network && a.Addr == b.Addr && a.Addr != lookedUp && a.DB == b.DB &&
+// sameServer compares where two clients connect to, and as whom; databases may differ. Clients with a failover list never match,
+// those with Sentinels when their databases are the same.
+func sameServer(a, b *redis.Options) bool {
+	return a.Network == b.Network && a.Addr == b.Addr && a.Addr != lookedUp &&
 		a.Username == b.Username && (a.TLSConfig == nil) == (b.TLSConfig == nil)
 }

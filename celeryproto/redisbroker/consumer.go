@@ -81,7 +81,7 @@ type Consumer struct {
 	rests   rests
 	running atomic.Bool
 
-	sharesResults bool // cfg.Results is in the same database
+	sharesResults bool // cfg.Results is on the same server
 
 	tookC chan struct{} // closed by Run when taking has ended
 	wakeC chan struct{} // anybody sends, the take loop receives; capacity 1: the loop looks at everything when it wakes
@@ -110,8 +110,12 @@ func (b *Broker) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		b: b, cfg: cfg, id: uuid.NewString(), wakeC: make(chan struct{}, 1), tookC: make(chan struct{}),
 		prefetch: cfg.Prefetch, queues: cfg.Queues,
 	}
-	c.sharesResults = cfg.Results != nil && !cfg.Results.isOpaque() && sameDatabase(b.client.Options(), cfg.Results.client.Options())
 	c.settler = newSettler(b, c.finish)
+	c.settler.ownDB = b.client.Options().DB
+	c.settler.resultsDB = c.settler.ownDB
+	if r := cfg.Results; r != nil && !r.isOpaque() && sameServer(b.client.Options(), r.client.Options()) {
+		c.sharesResults, c.settler.resultsDB = true, r.client.Options().DB
+	}
 	c.delayed.init()
 	return c, nil
 }

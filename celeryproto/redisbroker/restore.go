@@ -262,10 +262,10 @@ func (b *Broker) settleForeign(ctx context.Context, held bool, batch []*overdue)
 	if held {
 		inHeld = 1
 	}
-	var args []any
+	args := []any{0, 0, 0, 0, 0} // nothing plain, no results
 	for _, o := range batch {
 		score := strconv.FormatFloat(o.score, 'f', -1, 64)
-		args = append(args, o.op.kind, inHeld, o.tag, score, "", len(keys)-3, len(o.op.keys), o.op.value, 0)
+		args = append(args, o.op.kind, inHeld, o.tag, score, "", len(keys)+1, len(o.op.keys), o.op.value, 0)
 		keys = append(keys, o.op.keys...)
 	}
 	replies, err := settleScript.Run(ctx, b.client, keys, args...).Slice()

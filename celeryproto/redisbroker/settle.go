@@ -52,6 +52,9 @@ type settler struct {
 	b      *Broker
 	finish func(d *Delivery, op *operation, err error)
 	inC    chan *operation // submit sends, run receives; never closed. A full one makes callers wait, as Redis does
+	ownDB  int             // of the messages
+	// resultsDB is where opComplete stores; the server is the same.
+	resultsDB int
 	doneC  chan struct{}   // closed by run at its end
 }
 
@@ -186,23 +189,10 @@ func (s *settler) wanted(batch []*operation) []*operation {
 	return kept
 }
 
+// attempt performs a batch, which it sorts into the order of the replies.
 func (s *settler) attempt(ctx context.Context, batch []*operation) ([]any, error) {
 	start := time.Now()
-	k := &s.b.keys
-	keys := []string{k.unacked, k.index, k.held(), k.heldIndex()}
-	args := make([]any, 0, 9*len(batch))
-	for _, op := range batch {
-		held := 0
-		if op.d.held {
-			held = 1
-		}
-		first := len(keys) - 3
-		keys = append(keys, op.keys...)
-		args = append(args, op.kind, held, op.d.Tag, op.d.score, op.d.alt, first, len(op.keys), op.value, op.ttl)
-		if op.kind == opRefresh {
-			op.d.alt = string(op.value) // from now on it may be the score
-		}
-	}
+	keys, args := s.arguments(batch)
 	// Never cut off in flight: the answer is needed. The socket timeout bounds it.
 	replies, err := settleScript.Run(context.WithoutCancel(ctx), s.b.client, keys, args...).Slice()
 	if err == nil && len(replies) != len(batch) {
@@ -212,6 +202,63 @@ func (s *settler) attempt(ctx context.Context, batch []*operation) ([]any, error
 		s.b.obs.roundTrip("settle", len(batch), start)
 	}
 	return replies, err
+}
+
+// arguments are those of settle.lua for a batch, which is sorted as the script wants it. Pointers to texts save a copy of each.
+func (s *settler) arguments(batch []*operation) (keys []string, args []any) {
+	ttl := 0
+	for _, op := range batch {
+		if op.kind == opComplete {
+			ttl = op.ttl // most have the same
+			break
+		}
+	}
+	completions, acks := sortPlain(batch, ttl)
+	k := &s.b.keys
+	keys = make([]string, 0, 4+len(batch))
+	keys = append(keys, k.unacked, k.index, k.held(), k.heldIndex())
+	args = make([]any, 0, 5+3*completions+2*acks+9*(len(batch)-completions-acks))
+	args = append(args, s.resultsDB, s.ownDB, completions, ttl, acks)
+	for _, op := range batch[:completions] {
+		keys = append(keys, op.keys...)
+		args = append(args, &op.d.Tag, &op.d.score, op.value)
+	}
+	for _, op := range batch[completions : completions+acks] {
+		args = append(args, &op.d.Tag, &op.d.score)
+	}
+	for _, op := range batch[completions+acks:] {
+		held := 0
+		if op.d.held {
+			held = 1
+		}
+		first := len(keys) + 1
+		keys = append(keys, op.keys...)
+		args = append(args, op.kind, held, op.d.Tag, op.d.score, op.d.alt, first, len(op.keys), op.value, op.ttl)
+		if op.kind == opRefresh {
+			op.d.alt = string(op.value) // from now on it may be the score
+		}
+	}
+	return keys, args
+}
+
+// sortPlain puts plain completions first, then plain acks; the others keep their order. See settle.lua.
+func sortPlain(batch []*operation, ttl int) (completions, acks int) {
+	var plainAcks, others []*operation
+	for _, op := range batch {
+		isPlain := !op.d.held && op.d.alt == ""
+		switch {
+		case isPlain && op.kind == opComplete && op.ttl == ttl:
+			batch[completions] = op
+			completions++
+		case isPlain && op.kind == opAck:
+			plainAcks = append(plainAcks, op)
+		default:
+			others = append(others, op)
+		}
+	}
+	copy(batch[completions:], plainAcks)
+	copy(batch[completions+len(plainAcks):], others)
+	return completions, len(plainAcks)
 }
 
 // answer ends the operations that have their answer and returns those to try again.

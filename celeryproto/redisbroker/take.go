@@ -10,7 +10,7 @@ import (
 )
 
 // takenFields are the values for each message in the reply of take.lua.
-const takenFields = 5
+const takenFields = 4
 
 // takeBatch takes up to n messages. After an error whose reply was lost, the next call repeats the same take, whose number
 // lets Redis give the same messages again instead of others: none is stranded in the unacked set. Queues that rest are left
@@ -61,15 +61,18 @@ func (c *Consumer) deliveries(ctx context.Context, reply []any, order []string) 
 		key, ok1 := reply[0].(int64)
 		tag, ok2 := reply[1].(string)
 		score, ok3 := reply[2].(string)
-		held, ok4 := reply[3].(int64)
-		raw, ok5 := reply[4].(string)
-		if !(ok1 && ok2 && ok3 && ok4 && ok5) || key < 0 || int(key) >= len(order) {
+		raw, ok4 := reply[3].(string)
+		held := key < 0
+		if held {
+			key = -1 - key
+		}
+		if !(ok1 && ok2 && ok3 && ok4) || int(key) >= len(order) {
 			return nil, fmt.Errorf("redisbroker: take script: unexpected reply")
 		}
 		c.taken++
 		d := &Delivery{
 			Queue: cycle[int(key)%len(cycle)], Tag: tag, Raw: []byte(raw),
-			c: c, key: order[key], order: c.taken, score: score, held: held == 1,
+			c: c, key: order[key], order: c.taken, score: score, held: held,
 		}
 		deliveries = append(deliveries, d)
 		if c.b.opts.QueueOrderStrategy == OrderRoundRobin {

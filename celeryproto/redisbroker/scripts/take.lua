@@ -10,13 +10,13 @@
 -- ARGV[5] prefix of generated delivery tags, unique for each take
 -- ARGV[6..] the names of the queues as JSON strings, in the order of the cycle
 --
--- Returns a flat list, five values for each message in the order taken: index of its queue key from 0, delivery tag,
--- score, 1 when it is in held instead of unacked, the raw message.
+-- Returns a flat list, four values for each message in the order taken: index of its queue key from 0, or from -1 downwards when
+-- it is in held instead of unacked; delivery tag; score; the raw message.
 -- Errors: as the commands give them, with nothing taken.
 local unacked, index, held, held_index, record = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local n, take = tonumber(ARGV[1]), ARGV[2]
 local queues = #ARGV - 5
-local out, log = {}, {}
+local out = {}
 
 -- A key of the wrong type must fail here, before anything is popped.
 redis.call('HLEN', unacked)
@@ -26,21 +26,26 @@ redis.call('ZCARD', held_index)
 -- So must a full Redis: it lets a message be popped, but not be recorded. This writes nothing.
 redis.call('SETRANGE', record, 0, '')
 
-local function add(key, tag, score, is_held, raw)
-  local i = #out
-  out[i + 1], out[i + 2], out[i + 3], out[i + 4], out[i + 5] = key, tag, score, is_held, raw
+-- The record, packed: take, time (seconds, microseconds), then three values for each message: key as it is returned, tag, length.
+-- The score of the nth is the time and n microseconds.
+local function score_of(sec, usec, nth)
+  local at = usec + nth -- distinct scores keep the order
+  return string.format('%d.%06d', sec + math.floor(at / 1000000), at % 1000000)
 end
 
 local last = redis.call('GET', record)
 if last then
   last = cmsgpack.unpack(last)
   if last[1] == take then
-    for i = 2, #last, 5 do
-      local key, tag, score, is_held, from = last[i], last[i + 1], last[i + 2], last[i + 3], last[i + 4]
-      local entry = redis.call('HGET', is_held == 1 and held or unacked, tag)
-      local current = redis.call('ZSCORE', is_held == 1 and held_index or index, tag)
+    for i = 4, #last, 3 do
+      local key, tag, length = last[i], last[i + 1], last[i + 2]
+      local score = score_of(last[2], last[3], (i - 4) / 3)
+      local entry = redis.call('HGET', key < 0 and held or unacked, tag)
+      local current = redis.call('ZSCORE', key < 0 and held_index or index, tag)
       if entry and current and tonumber(current) == tonumber(score) then
-        add(key, tag, score, is_held, string.sub(entry, from[1], from[2]))
+        local raw = key < 0 and string.sub(entry, 1 + #entry - length) or string.sub(entry, 2, 1 + length)
+        local at = #out
+        out[at + 1], out[at + 2], out[at + 3], out[at + 4] = key, tag, score, raw
       end
     end
     return out
@@ -59,10 +64,14 @@ local sec, usec = tonumber(time[1]), tonumber(time[2])
 
 -- python_tail finds delivery tag, exchange and routing key (as JSON) at the end of a message where Python and we write them;
 -- nil for any other form. Parsing the whole message takes five times as long. Should the rest of it not be JSON, our caller
--- finds out at once.
+-- finds out at once. Messages of one queue mostly end alike but for the tag: that end is compared with the last one's.
+local known, known_exchange, known_routing_key = nil, nil, nil
 local function python_tail(raw)
   if string.sub(raw, 1, 10) ~= '{"body": "' then
     return nil
+  end
+  if known and string.sub(raw, -39 - #known, -40) == known and string.find(raw, '^[%w%-]+"}}$', -39) then
+    return string.sub(raw, -39, -4), known_exchange, known_routing_key
   end
   local at = string.find(raw, '"delivery_info": {"exchange": "', math.max(#raw - 400, 1), true)
   if not at then
@@ -71,6 +80,9 @@ local function python_tail(raw)
   local exchange, routing_key, tag = string.match(raw, -- from there on only: a search tries each place
     '^"delivery_info": {"exchange": ("[^"\\]*"), "routing_key": ("[^"\\]*")[^{}]*}, "priority": %d+, '
     .. '"body_encoding": "[%w%-]+", "delivery_tag": "([%w%-]+)"}}$', at)
+  if tag and #tag == 36 then -- a UUID, as everybody writes
+    known, known_exchange, known_routing_key = string.sub(raw, at, -40), exchange, routing_key
+  end
   return tag, exchange, routing_key
 end
 
@@ -94,15 +106,12 @@ local function parse(raw)
   return true, tag, exchange, routing_key
 end
 
--- keep notes raw, popped from queue key k, as taken; record writes it down.
-local taken = {}
+-- What was taken, the nth message at n of each: key as it is returned, raw message, entry, own tag or false.
+local count, key_of, raw_of, entry_of, own_of = 0, {}, {}, {}, {}
+
+-- keep notes raw, popped from queue key k, as taken; write_down records it.
 local function keep(k, raw)
-  local nth = #taken
-  local at = usec + nth -- distinct scores keep the order
-  local item = {
-    key = k - 1, raw = raw, name = ARGV[6 + (k - 1) % queues], held = 0, tag = ARGV[5] .. nth,
-    score = string.format('%d.%06d', sec + math.floor(at / 1000000), at % 1000000),
-  }
+  local name = ARGV[6 + (k - 1) % queues]
   local own, exchange, routing_key = python_tail(raw)
   local is_object = own ~= nil
   if not is_object then
@@ -113,68 +122,79 @@ local function keep(k, raw)
   if exchange == routing_key then
     exchange, routing_key = nil, nil
   end
+  count = count + 1
+  raw_of[count], own_of[count] = raw, own or false
   if is_object then
-    item.entry = '[' .. raw .. ', ' .. (exchange or '""') .. ', ' .. (routing_key or item.name) .. ']'
-    item.own, item.range = own, { 2, 1 + #raw }
+    key_of[count], entry_of[count] = k - 1, '[' .. raw .. ', ' .. (exchange or '""') .. ', ' .. (routing_key or name) .. ']'
   else
-    item.held, item.entry, item.range = 1, item.name .. '\n' .. raw, { 2 + #item.name, -1 }
+    key_of[count], entry_of[count] = -k, name .. '\n' .. raw
   end
-  taken[nth + 1] = item
 end
 
 -- use_own_tags gives messages their own delivery tags, unless they are in use: that one belongs to a copy of this message that
 -- somebody else holds, or that comes earlier in this batch, whose record must not be replaced.
 local function use_own_tags()
-  local own, of = {}, {}
-  for _, item in ipairs(taken) do
-    if item.own and not of[item.own] then
-      of[item.own] = item
-      own[#own + 1] = item.own
+  local tags, own, of = {}, {}, {}
+  for i = 1, count do
+    local tag = own_of[i]
+    if tag and not of[tag] then
+      of[tag] = i
+      own[#own + 1] = tag
     end
   end
-  if #own == 0 then
-    return
-  end
-  for i, entry in ipairs(redis.call('HMGET', unacked, unpack(own))) do
-    if not entry then
-      of[own[i]].tag = own[i]
+  if #own > 0 then
+    for i, entry in ipairs(redis.call('HMGET', unacked, unpack(own))) do
+      if not entry then
+        tags[of[own[i]]] = own[i]
+      end
     end
   end
+  return tags
 end
 
 -- write_down records what was taken, by one command for each key.
 local function write_down()
-  use_own_tags()
-  local fields, members = { {}, {} }, { {}, {} }
-  for _, item in ipairs(taken) do
-    local f, m = fields[1 + item.held], members[1 + item.held]
-    f[#f + 1], f[#f + 2] = item.tag, item.entry
-    m[#m + 1], m[#m + 2] = item.score, item.tag
-    log[#log + 1] = { item.key, item.tag, item.score, item.held, item.range }
-    add(item.key, item.tag, item.score, item.held, item.raw)
+  local tags = use_own_tags()
+  local fields, members, held_fields, held_members = {}, {}, {}, {}
+  local log, at, n = { take, sec, usec }, 0, 0
+  for i = 1, count do
+    local key, tag, score = key_of[i], tags[i] or ARGV[5] .. (i - 1), score_of(sec, usec, i - 1)
+    if key >= 0 then
+      fields[n + 1], fields[n + 2] = tag, entry_of[i]
+      members[n + 1], members[n + 2] = score, tag
+      n = n + 2
+    else
+      local m = #held_fields
+      held_fields[m + 1], held_fields[m + 2] = tag, entry_of[i]
+      held_members[m + 1], held_members[m + 2] = score, tag
+    end
+    log[3 * i + 1], log[3 * i + 2], log[3 * i + 3] = key, tag, #raw_of[i]
+    out[at + 1], out[at + 2], out[at + 3], out[at + 4] = key, tag, score, raw_of[i]
+    at = at + 4
   end
-  if #fields[1] > 0 then
-    redis.call('HSET', unacked, unpack(fields[1]))
-    redis.call('ZADD', index, unpack(members[1]))
+  if #fields > 0 then
+    redis.call('HSET', unacked, unpack(fields))
+    redis.call('ZADD', index, unpack(members))
   end
-  if #fields[2] > 0 then
-    redis.call('HSET', held, unpack(fields[2]))
-    redis.call('ZADD', held_index, unpack(members[2]))
+  if #held_fields > 0 then
+    redis.call('HSET', held, unpack(held_fields))
+    redis.call('ZADD', held_index, unpack(held_members))
   end
+  redis.call('SET', record, cmsgpack.pack(log), 'EX', ARGV[3])
 end
 
 local failed = nil
 local empty = {}
-local function pop(k, count)
+local function pop(k, most)
   if empty[k] then
     return {}
   end
-  local reply = redis.pcall('RPOP', KEYS[5 + k], count)
+  local reply = redis.pcall('RPOP', KEYS[5 + k], most)
   if type(reply) == 'table' and reply.err then
     failed = reply
     reply = false
   end
-  if not reply or #reply < count then
+  if not reply or #reply < most then
     empty[k] = true
   end
   return reply or {}
@@ -183,7 +203,7 @@ end
 local keys = #KEYS - 5
 if ARGV[4] == '0' or queues == 1 then
   for k = 1, keys do
-    local left = n - #taken
+    local left = n - count
     if left == 0 then
       break
     end
@@ -208,7 +228,7 @@ else
       end
     end
   end
-  while #taken < n do
+  while count < n do
     local k, raw = next_message()
     if not k then
       break
@@ -217,15 +237,8 @@ else
   end
 end
 
-if #taken == 0 then
+if count == 0 then
   return failed or out
 end
 write_down()
-local packed = { take }
-for _, item in ipairs(log) do
-  for i = 1, 5 do
-    packed[#packed + 1] = item[i]
-  end
-end
-redis.call('SET', record, cmsgpack.pack(packed), 'EX', ARGV[3])
 return out
