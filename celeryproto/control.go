@@ -70,7 +70,7 @@ func (m *ControlMessage) Envelope(exchange string, o BusOptions) (*Envelope, err
 	if m.Expires < 0 {
 		return nil, &EncodeError{Path: keyExpires, Err: errNegative}
 	}
-	f := newFieldSet(len(controlKeys)+len(m.Extra), 256)
+	f := newFieldSet(controlKeys.len()+len(m.Extra), 256)
 	f.text(keyMethod, m.Method)
 	f.append(keyArguments, m.Arguments.Append)
 	if len(m.Destination) == 0 {
@@ -244,6 +244,6 @@ func DecodeControlReply(e *Envelope, lim Limits) (*ControlReply, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := fieldReader{part: PartHeaders, members: e.Headers}
+	r := fieldReader{part: PartHeaders, members: e.Headers.merged()}
 	return &ControlReply{Ticket: r.text(keyTicket), Clock: e.busClock(), Replies: body}, r.err
 }

@@ -47,12 +47,16 @@ func (r *fieldReader) truth(key string) bool {
 }
 
 func (d *DeliveryInfo) append(dst []byte) ([]byte, error) {
+	if d.wire == nil {
+		f := fieldSet{buf: dst, stream: true}
+		if err := d.fill(&f); err != nil {
+			return dst, err
+		}
+		return f.streamed(), nil
+	}
 	now, err := d.fields()
 	if err != nil {
 		return dst, err
-	}
-	if d.wire == nil {
-		return now.appendObject(dst), nil
 	}
 	was, err := deliveryInfoOf(d.wire)
 	if err != nil {
@@ -66,11 +70,15 @@ func (d *DeliveryInfo) append(dst []byte) ([]byte, error) {
 }
 
 func (d *DeliveryInfo) fields() (*fieldSet, error) {
-	f := newFieldSet(len(deliveryInfoKeys)+len(d.Extra), 64)
+	f := newFieldSet(deliveryInfoKeys.len()+len(d.Extra), 64)
+	return f, d.fill(f)
+}
+
+func (d *DeliveryInfo) fill(f *fieldSet) error {
 	f.text(keyExchange, d.Exchange)
 	f.text(keyRoutingKey, d.RoutingKey)
 	if d.Redelivered {
 		f.raw(keyRedelivered, rawTrue)
 	}
-	return f, f.extra(keyProperties+"."+keyDeliveryInfo, d.Extra, deliveryInfoKeys)
+	return f.extra(keyProperties+"."+keyDeliveryInfo, d.Extra, deliveryInfoKeys)
 }

@@ -48,7 +48,7 @@ func (e *Embed) append(dst []byte) ([]byte, error) {
 }
 
 func (e *Embed) fields() (*fieldSet, error) {
-	f := newFieldSet(len(embedKeys)+len(e.Extra), 0)
+	f := newFieldSet(embedKeys.len()+len(e.Extra), 0)
 	f.raw(keyCallbacks, e.Callbacks)
 	f.raw(keyErrbacks, e.Errbacks)
 	f.raw(keyChain, e.Chain)

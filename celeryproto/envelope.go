@@ -59,7 +59,7 @@ func DecodeEnvelope(b []byte) (*Envelope, error) {
 		}
 		return nil, decodeError(PartEnvelope, err)
 	}
-	members, ok := s.members(len(envelopeKeys))
+	members, ok := s.members(envelopeKeys.len())
 	err := s.end(ok)
 	if err == nil && s.marker {
 		err = checkTyped(b)
@@ -87,12 +87,12 @@ func envelopeOf(members Members) (*Envelope, error) {
 	e := &Envelope{
 		ContentType:     r.text(keyContentType),
 		ContentEncoding: r.text(keyContentEncoding),
-		Headers:         r.objectOf(keyHeaders, len(headerKeys)),
+		Headers:         r.objectOf(keyHeaders, headerKeys.len()),
 		Extra:           envelopeKeys.rest(members),
 		wire:            members,
 	}
 	e.Body, e.BodyIsBytes = r.body()
-	properties := r.objectOf(keyProperties, len(propertyKeys))
+	properties := r.objectOf(keyProperties, propertyKeys.len())
 	if properties == nil {
 		r.fail(keyProperties, ErrMissing)
 	}
@@ -128,8 +128,8 @@ func (r *fieldReader) body() (body string, isBytes bool) {
 // Append appends the envelope as kombu writes it. It refuses (*EncodeError)
 // what DecodeEnvelope would refuse.
 func (e *Envelope) Append(dst []byte) ([]byte, error) {
-	if e.wire == nil && !e.BodyIsBytes && len(e.Extra) == 0 {
-		return e.appendNew(dst)
+	if e.wire == nil && len(e.Extra) == 0 {
+		return e.appendNew(dst, nil)
 	}
 	now, err := e.fields()
 	if err != nil {
@@ -150,16 +150,34 @@ func (e *Envelope) Append(dst []byte) ([]byte, error) {
 }
 
 // appendNew appends an envelope that never was on the wire, without detours.
-func (e *Envelope) appendNew(dst []byte) ([]byte, error) {
+// headers, when not nil, writes them instead of Headers.
+func (e *Envelope) appendNew(dst []byte, headers func(*fieldSet) error) ([]byte, error) {
 	size := len(e.Body) + 512
 	for _, header := range e.Headers {
 		size += len(header.Key) + len(header.Value) + len(`"": , `)
 	}
 	out := slices.Grow(dst, size)
-	out = AppendString(append(out, `{"body": `...), e.Body)
+	if e.BodyIsBytes {
+		value, err := EncodeValue([]byte(e.Body))
+		if err != nil {
+			return dst, err
+		}
+		out = append(append(out, `{"body": `...), value...)
+	} else {
+		out = AppendString(append(out, `{"body": `...), e.Body)
+	}
 	out = appendTextOrNull(append(out, `, "content-encoding": `...), e.ContentEncoding)
 	out = appendTextOrNull(append(out, `, "content-type": `...), e.ContentType)
-	out = e.Headers.Append(append(out, `, "headers": `...))
+	out = append(out, `, "headers": `...)
+	if headers == nil {
+		out = e.Headers.Append(out)
+	} else {
+		f := fieldSet{buf: out, stream: true}
+		if err := headers(&f); err != nil {
+			return dst, err
+		}
+		out = f.streamed()
+	}
 	out, err := e.Properties.append(append(out, `, "properties": `...))
 	if err != nil {
 		return dst, err

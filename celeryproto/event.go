@@ -93,7 +93,7 @@ func (e *Event) append(dst []byte) ([]byte, error) {
 	if e.Type == "" {
 		return dst, &EncodeError{Path: keyEventType, Err: ErrMissing}
 	}
-	f := newFieldSet(len(eventKeys)+len(e.Fields), 256)
+	f := newFieldSet(eventKeys.len()+len(e.Fields), 256)
 	f.text(keyHostname, e.Hostname)
 	if e.UTCOffset != nil {
 		f.float(keyUTCOffset, *e.UTCOffset)

@@ -60,7 +60,7 @@ func (w *WorkerStatus) Fields() Members {
 
 // WorkerStatus reads the status of a worker event. What is missing, or of another kind, is left zero.
 func (e *Event) WorkerStatus() WorkerStatus {
-	r := fieldReader{members: e.Fields}
+	r := fieldReader{members: e.Fields.merged()}
 	w := WorkerStatus{Active: r.optionalInt(keyActive), Processed: r.optionalInt(keyProcessed)}
 	if freq := r.optionalFloat(keyFreq); freq != nil {
 		w.Freq = *freq

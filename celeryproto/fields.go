@@ -10,6 +10,37 @@ import (
 type fieldSet struct {
 	buf    []byte
 	fields []fieldSpan
+	// stream writes the object to buf at once instead of noting fields, for one
+	// that is not compared with what it was.
+	stream bool
+	open   bool // stream: the first field was written
+}
+
+// begin comes before a value is appended to buf, end after it.
+func (f *fieldSet) begin(key string) (start int) {
+	if f.stream {
+		separator := byte('{')
+		if f.open {
+			f.buf, separator = append(f.buf, ','), ' '
+		}
+		f.buf, f.open = append(f.buf, separator), true
+		f.buf = append(AppendString(f.buf, key), ": "...)
+	}
+	return len(f.buf)
+}
+
+func (f *fieldSet) end(key string, start int) {
+	if !f.stream {
+		f.fields = append(f.fields, fieldSpan{key: key, start: start, end: len(f.buf)})
+	}
+}
+
+// streamed ends an object that was written at once.
+func (f *fieldSet) streamed() []byte {
+	if !f.open {
+		f.buf = append(f.buf, '{')
+	}
+	return append(f.buf, '}')
 }
 
 type fieldSpan struct {
@@ -30,6 +61,11 @@ func (f *fieldSet) raw(key string, r Raw) {
 	if len(r) == 0 {
 		r = rawNull
 	}
+	if f.stream {
+		f.begin(key)
+		f.buf = appendRaw(f.buf, r)
+		return
+	}
 	f.fields = append(f.fields, fieldSpan{key: key, raw: r})
 }
 
@@ -43,15 +79,15 @@ func (f *fieldSet) rawOr(key string, r Raw, empty string) {
 
 // append adds the value that the function appends.
 func (f *fieldSet) append(key string, value func(dst []byte) []byte) {
-	start := len(f.buf)
+	start := f.begin(key)
 	f.buf = value(f.buf)
-	f.fields = append(f.fields, fieldSpan{key: key, start: start, end: len(f.buf)})
+	f.end(key, start)
 }
 
 func (f *fieldSet) text(key, s string) {
-	start := len(f.buf)
+	start := f.begin(key)
 	f.buf = AppendString(f.buf, s)
-	f.fields = append(f.fields, fieldSpan{key: key, start: start, end: len(f.buf)})
+	f.end(key, start)
 }
 
 // textOrNull adds a text, null when it is empty.
@@ -66,15 +102,15 @@ func (f *fieldSet) textOrNull(key, s string) {
 func (f *fieldSet) int(key string, n int) { f.int64(key, int64(n)) }
 
 func (f *fieldSet) int64(key string, n int64) {
-	start := len(f.buf)
+	start := f.begin(key)
 	f.buf = strconv.AppendInt(f.buf, n, 10)
-	f.fields = append(f.fields, fieldSpan{key: key, start: start, end: len(f.buf)})
+	f.end(key, start)
 }
 
 func (f *fieldSet) float(key string, v float64) {
-	start := len(f.buf)
+	start := f.begin(key)
 	f.buf = AppendFloat(f.buf, v)
-	f.fields = append(f.fields, fieldSpan{key: key, start: start, end: len(f.buf)})
+	f.end(key, start)
 }
 
 func (f *fieldSet) intOrNull(key string, n *int) {
@@ -107,9 +143,9 @@ func (f *fieldSet) boolOrNull(key string, v *bool) {
 }
 
 // extra adds members that are not fields of their own; known are those that are.
-func (f *fieldSet) extra(path string, members Members, known keySet) error {
+func (f *fieldSet) extra(path string, members Members, known *keySet) error {
 	for _, m := range members {
-		if known[m.Key] {
+		if known.has(m.Key) {
 			return &EncodeError{Path: path + "." + m.Key, Err: errors.New("has a field of its own")}
 		}
 		f.raw(m.Key, m.Value)
@@ -195,32 +231,77 @@ func mergeFields(wire Members, orig, now *fieldSet) Members {
 }
 
 // keySet are the keys of an object that have a field of their own.
-type keySet map[string]bool
+type keySet struct {
+	keys  []string
+	slots [256]string         // most keys, each where slotOf says
+	more  map[string]struct{} // those whose slot was taken
+}
 
-func newKeySet(keys ...string) keySet {
-	set := make(keySet, len(keys))
+func newKeySet(keys ...string) *keySet {
+	set := &keySet{more: map[string]struct{}{}}
 	for _, key := range keys {
-		set[key] = true
+		set.add(key)
 	}
 	return set
 }
 
-// knownKeys are the keys of all objects, each its own value.
-var knownKeys = func() map[string]string {
-	known := map[string]string{}
-	for _, set := range []keySet{envelopeKeys, headerKeys, propertyKeys, deliveryInfoKeys, embedKeys, bodyV1Keys, resultKeys} {
-		for key := range set {
-			known[key] = key
+func (k *keySet) add(key string) {
+	if k.has(key) {
+		return
+	}
+	k.keys = append(k.keys, key)
+	if slot := &k.slots[slotOf(key)]; *slot == "" {
+		*slot = key
+	} else {
+		k.more[key] = struct{}{}
+	}
+}
+
+// slotOf spreads keys by what is cheap to look at.
+func slotOf[T string | []byte](key T) uint8 {
+	if len(key) == 0 {
+		return 0
+	}
+	return uint8(len(key))*7 + key[0]*31 + key[len(key)-1]*3 + key[len(key)/2]
+}
+
+func (k *keySet) has(key string) bool {
+	if k.slots[slotOf(key)] == key {
+		return key != ""
+	}
+	_, there := k.more[key]
+	return there
+}
+
+// find is the key that b spells, "" when there is none.
+func (k *keySet) find(b []byte) string {
+	if key := k.slots[slotOf(b)]; key == string(b) {
+		return key
+	}
+	if _, there := k.more[string(b)]; there {
+		return string(b)
+	}
+	return ""
+}
+
+func (k *keySet) len() int { return len(k.keys) }
+
+// knownKeys are the keys of all objects.
+var knownKeys = func() *keySet {
+	known := newKeySet()
+	for _, set := range []*keySet{envelopeKeys, headerKeys, propertyKeys, deliveryInfoKeys, embedKeys, bodyV1Keys, resultKeys} {
+		for _, key := range set.keys {
+			known.add(key)
 		}
 	}
 	return known
 }()
 
 // rest are the members whose keys are not known.
-func (k keySet) rest(members Members) Members {
+func (k *keySet) rest(members Members) Members {
 	var rest Members
 	for _, m := range members {
-		if !k[m.Key] {
+		if !k.has(m.Key) {
 			rest = append(rest, m)
 		}
 	}

@@ -46,7 +46,11 @@ func (e *Envelope) bodyBytes() ([]byte, error) {
 
 // compression is the name in the headers, "" for none.
 func (e *Envelope) compression() (string, error) {
-	r := fieldReader{part: PartHeaders, members: e.Headers}
+	value, _ := e.Headers.Get(keyCompression)
+	if value.IsNull() {
+		return "", nil
+	}
+	r := fieldReader{part: PartHeaders, members: Members{{Key: keyCompression, Value: value}}}
 	return r.text(keyCompression), r.err
 }
 

@@ -59,7 +59,7 @@ func propertiesOf(members Members) (Properties, error) {
 		Extra:         propertyKeys.rest(members),
 		wire:          members,
 	}
-	info := r.objectOf(keyDeliveryInfo, len(deliveryInfoKeys))
+	info := r.objectOf(keyDeliveryInfo, deliveryInfoKeys.len())
 	if info == nil {
 		r.fail(keyDeliveryInfo, ErrMissing)
 	}
@@ -93,12 +93,16 @@ func (r *fieldReader) textOrNumber(key string) string {
 
 // append appends the properties as Python writes them.
 func (p *Properties) append(dst []byte) ([]byte, error) {
+	if p.wire == nil {
+		f := fieldSet{buf: dst, stream: true}
+		if err := p.fill(&f); err != nil {
+			return dst, err
+		}
+		return f.streamed(), nil
+	}
 	now, err := p.fields()
 	if err != nil {
 		return dst, err
-	}
-	if p.wire == nil {
-		return now.appendObject(dst), nil
 	}
 	was, err := propertiesOf(p.wire)
 	if err != nil {
@@ -112,18 +116,22 @@ func (p *Properties) append(dst []byte) ([]byte, error) {
 }
 
 func (p *Properties) fields() (*fieldSet, error) {
+	f := newFieldSet(propertyKeys.len()+len(p.Extra), 256)
+	return f, p.fill(f)
+}
+
+func (p *Properties) fill(f *fieldSet) error {
 	if p.DeliveryTag == "" {
-		return nil, &EncodeError{Path: keyProperties + "." + keyDeliveryTag, Err: ErrMissing}
+		return &EncodeError{Path: keyProperties + "." + keyDeliveryTag, Err: ErrMissing}
 	}
 	var err error
-	f := newFieldSet(len(propertyKeys)+len(p.Extra), 256)
 	if !p.bare {
 		f.text(keyCorrelationID, p.CorrelationID)
 		f.text(keyReplyTo, p.ReplyTo)
 	}
 	// Options that leak stand here (celery 5.7, app/amqp.py, send_task_message).
 	if err := f.extra(keyProperties, p.Extra, propertyKeys); err != nil {
-		return nil, err
+		return err
 	}
 	f.int(keyDeliveryMode, cmp.Or(p.DeliveryMode, DeliveryPersistent))
 	if p.Expiration != "" {
@@ -134,10 +142,10 @@ func (p *Properties) fields() (*fieldSet, error) {
 		return dst
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f.int(keyPriority, p.Priority)
 	f.text(keyBodyEncoding, cmp.Or(p.BodyEncoding, BodyBase64))
 	f.text(keyDeliveryTag, p.DeliveryTag)
-	return f, nil
+	return nil
 }

@@ -47,6 +47,9 @@ func (k Kind) String() string {
 // Kind tells the kind of the value by its first byte, KindInvalid when no value
 // starts like this.
 func (r Raw) Kind() Kind {
+	if k := kindAt(r, 0); k != KindInvalid {
+		return k
+	}
 	s := scanner{b: r}
 	s.space()
 	return kindAt(r, s.pos)
@@ -110,6 +113,12 @@ func (s *scanner) end(ok bool) error {
 // which Python allows in a str, is kept in its three-byte form (WTF-8);
 // AppendString writes it back. Use utf8.ValidString where that matters.
 func (r Raw) Text() (string, error) {
+	if len(r) > 0 && r[0] == '"' {
+		s := scanner{b: r}
+		if escaped, ok := s.text(); ok && s.pos == len(r) {
+			return unquote(r, escaped), nil
+		}
+	}
 	s, err := r.begin(KindString)
 	if err != nil {
 		return "", err
@@ -135,7 +144,7 @@ func unquote(quoted []byte, escaped bool) string {
 // unquoteKey is unquote without an allocation for the keys that every message has.
 func unquoteKey(quoted []byte, escaped bool) string {
 	if !escaped {
-		if key, known := knownKeys[string(quoted[1:len(quoted)-1])]; known {
+		if key := knownKeys.find(quoted[1 : len(quoted)-1]); key != "" {
 			return key
 		}
 	}
@@ -148,8 +157,13 @@ func (r Raw) Array() ([]Raw, error) {
 	if err != nil {
 		return nil, err
 	}
-	elements := make([]Raw, 0, 4)
-	ok := s.array(func(start, end int) { elements = append(elements, r[start:end:end]) })
+	elements := []Raw{}
+	ok := s.array(func(start, end int) {
+		if len(elements) == 0 {
+			elements = make([]Raw, 0, 3) // a body has three
+		}
+		elements = append(elements, r[start:end:end])
+	})
 	if err := s.end(ok); err != nil {
 		return nil, err
 	}
@@ -178,9 +192,12 @@ func (r Raw) object(n int) (Members, error) {
 
 // members scans the object that starts at pos.
 func (s *scanner) members(n int) (Members, bool) {
-	members := make(Members, 0, n)
+	members := Members{}
 	r := Raw(s.b)
 	ok := s.object(func(m member) {
+		if len(members) == 0 {
+			members = make(Members, 0, n)
+		}
 		members = append(members, Member{
 			Key:   unquoteKey(r[m.keyStart:m.keyEnd], m.escaped),
 			Value: r[m.start:m.end:m.end],

@@ -11,8 +11,9 @@ import (
 // Absent and null are the same to it.
 type fieldReader struct {
 	part    string
-	prefix  string // in front of the key in DecodeError.Field
-	members Members
+	prefix  string  // in front of the key in DecodeError.Field
+	members Members // without duplicates
+	next    int     // in members: where the next key is, if they are asked for in the order of the wire
 	err     error
 }
 
@@ -24,11 +25,28 @@ func (r *fieldReader) fail(key string, err error) {
 
 // raw is the value of a key, nil when absent or null.
 func (r *fieldReader) raw(key string) Raw {
-	value, _ := r.members.Get(key)
+	value, _ := r.get(key)
 	if value.IsNull() {
 		return nil
 	}
 	return value
+}
+
+// get is Members.Get for members without duplicates.
+func (r *fieldReader) get(key string) (Raw, bool) {
+	for i := r.next; i < len(r.members); i++ {
+		if r.members[i].Key == key {
+			r.next = i + 1
+			return r.members[i].Value, true
+		}
+	}
+	for i := range min(r.next, len(r.members)) {
+		if r.members[i].Key == key {
+			r.next = i + 1
+			return r.members[i].Value, true
+		}
+	}
+	return nil, false
 }
 
 func (r *fieldReader) text(key string) string {

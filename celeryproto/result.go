@@ -1,6 +1,9 @@
 package celeryproto
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Task states (celery 5.7, states.py).
 const (
@@ -121,7 +124,7 @@ func resultOf(members Members) (*ResultMeta, error) {
 		m.DateDone = *done
 	}
 	for _, member := range members {
-		if extendedKeys[member.Key] {
+		if extendedKeys.has(member.Key) {
 			m.Extended = r.extended()
 			break
 		}
@@ -166,11 +169,29 @@ func (m *ResultMeta) merged() (Members, error) {
 	return mergeFields(m.wire, orig, now), nil
 }
 
-func (m *ResultMeta) fields() (*fieldSet, error) {
-	if m.Status == "" {
-		return nil, &EncodeError{Path: keyStatus, Err: ErrMissing}
+// appendNew appends a meta that never was on the wire, without detours.
+func (m *ResultMeta) appendNew(dst []byte) ([]byte, error) {
+	const usual = 256 // bytes beside what is counted
+	size := usual + len(m.Result) + len(m.Children) + len(m.Traceback)
+	if m.Extended != nil {
+		size += len(m.Extended.Args) + len(m.Extended.Kwargs) + usual
 	}
-	f := newFieldSet(len(resultKeys)+len(m.Extra), 256)
+	f := fieldSet{buf: slices.Grow(dst, size), stream: true}
+	if err := m.fill(&f); err != nil {
+		return dst, err
+	}
+	return f.streamed(), nil
+}
+
+func (m *ResultMeta) fields() (*fieldSet, error) {
+	f := newFieldSet(resultKeys.len()+len(m.Extra), 256)
+	return f, m.fill(f)
+}
+
+func (m *ResultMeta) fill(f *fieldSet) error {
+	if m.Status == "" {
+		return &EncodeError{Path: keyStatus, Err: ErrMissing}
+	}
 	f.text(keyStatus, m.Status)
 	f.raw(keyResult, m.Result)
 	f.textOrNull(keyTraceback, m.Traceback)
@@ -180,7 +201,7 @@ func (m *ResultMeta) fields() (*fieldSet, error) {
 		done = nil
 	}
 	if err := f.timeOrNull(keyDateDone, done); err != nil {
-		return nil, err
+		return err
 	}
 	if m.GroupID != "" {
 		f.text(keyGroupID, m.GroupID)
@@ -197,10 +218,10 @@ func (m *ResultMeta) fields() (*fieldSet, error) {
 		f.textOrNull(keyQueue, x.Queue)
 	}
 	if err := f.extra(PartResult, m.Extra, resultKeys); err != nil {
-		return nil, err
+		return err
 	}
 	f.text(keyTaskID, m.TaskID)
-	return f, m.checkJSON()
+	return m.checkJSON()
 }
 
 func (m *ResultMeta) checkJSON() error {

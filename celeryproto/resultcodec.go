@@ -40,6 +40,9 @@ func (c ResultCodec) Append(dst []byte, m *ResultMeta) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
+	if m.wire == nil && f.name == SerializerJSON && c.Compression == "" {
+		return m.appendNew(dst)
+	}
 	members, err := m.merged()
 	if err != nil {
 		return dst, err

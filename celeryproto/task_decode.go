@@ -34,7 +34,11 @@ func decodeTask(e *Envelope, lim Limits) (*Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := decodeBody(e.Clone(), payload, facts)
+	src := *e // Members are never written into, so a copy of the fields is enough
+	if src.wire == nil {
+		src.Headers = src.Headers.merged()
+	}
+	t, err := decodeBody(&src, payload, facts)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +90,7 @@ func decodeV2(src *Envelope, payload Raw, facts Facts) (*Task, error) {
 	switch embed := elements[2]; embed.Kind() {
 	case KindNull:
 	case KindObject:
-		members, err := embed.Object()
+		members, err := embed.object(embedKeys.len())
 		if err != nil {
 			return nil, decodeError(PartBody, err)
 		}

@@ -16,12 +16,22 @@ var errNotFinite = errors.New("not a finite number")
 // form of what was not changed. The error is an *EncodeError, also for a value
 // that the serializer has no type for, or an *UnsupportedError.
 func (t *Task) Envelope() (*Envelope, error) {
-	if err := t.validate(); err != nil {
+	e, f, err := t.bareEnvelope()
+	if err != nil {
 		return nil, err
+	}
+	return e, t.fill(e, f)
+}
+
+// bareEnvelope is the envelope without headers and body, and the serializer of
+// the body.
+func (t *Task) bareEnvelope() (*Envelope, *format, error) {
+	if err := t.validate(); err != nil {
+		return nil, nil, err
 	}
 	f, err := checkSerializer(t.Serializer)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	e := &Envelope{
 		ContentType:     f.contentType,
@@ -40,20 +50,41 @@ func (t *Task) Envelope() (*Envelope, error) {
 	if e.Properties.DeliveryTag == "" {
 		tag, err := uuid.NewRandom()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		e.Properties.DeliveryTag = tag.String()
 	}
-	return e, t.fill(e, f)
+	return e, f, nil
 }
 
 // Append appends the whole envelope as kombu writes it.
 func (t *Task) Append(dst []byte) ([]byte, error) {
+	if t.src == nil && t.protocol() == 2 {
+		return t.appendNew(dst)
+	}
 	e, err := t.Envelope()
 	if err != nil {
 		return dst, err
 	}
 	return e.Append(dst)
+}
+
+// appendNew appends a task that never was on the wire, without detours.
+func (t *Task) appendNew(dst []byte) ([]byte, error) {
+	e, f, err := t.bareEnvelope()
+	if err != nil {
+		return dst, err
+	}
+	body, err := t.bodyV2(nil)
+	if err == nil {
+		err = t.setBody(e, f, body)
+	}
+	if err != nil {
+		return dst, err
+	}
+	const usual = 1024 // bytes of headers and properties
+	size := usual + len(e.Body) + len(t.Args)/2 + len(t.Stamps)
+	return e.appendNew(slices.Grow(dst, size), t.fillHeaders)
 }
 
 func (t *Task) validate() error {

@@ -45,7 +45,11 @@ var hybridKeys = []string{keyLang, keyTask, keyID, keyRootID, keyParentID, keyGr
 // headerFields are the headers of protocol 2 in Python's order. What only a
 // new task gets as a default is left as it is in a decoded one.
 func (t *Task) headerFields() (*fieldSet, error) {
-	f := newFieldSet(len(headerKeys)+len(t.ExtraHeaders), 512)
+	f := newFieldSet(headerKeys.len()+len(t.ExtraHeaders), 512)
+	return f, t.fillHeaders(f)
+}
+
+func (t *Task) fillHeaders(f *fieldSet) error {
 	lang, root, argsRepr, kwargsRepr := t.Lang, t.RootID, t.ArgsRepr, t.KwargsRepr
 	if t.src == nil {
 		lang = cmp.Or(lang, LangGo)
@@ -62,16 +66,16 @@ func (t *Task) headerFields() (*fieldSet, error) {
 	f.text(keyID, t.ID)
 	f.textOrNull(keyShadow, t.Shadow)
 	if err := f.timeOrNull(keyETA, t.ETA); err != nil {
-		return nil, err
+		return err
 	}
 	if err := f.timeOrNull(keyExpires, t.Expires); err != nil {
-		return nil, err
+		return err
 	}
 	f.textOrNull(keyGroup, t.GroupID)
 	f.intOrNull(keyGroupIndex, t.GroupIndex)
 	f.int(keyRetries, t.Retries)
 	if err := f.timeLimit(keyTimeLimit, t.TimeLimit); err != nil {
-		return nil, err
+		return err
 	}
 	f.textOrNull(keyRootID, root)
 	f.textOrNull(keyParentID, t.ParentID)
@@ -83,7 +87,7 @@ func (t *Task) headerFields() (*fieldSet, error) {
 	f.raw(keyStampedHeaders, t.StampedHeaders)
 	f.rawOr(keyStamps, t.Stamps, "{}")
 	t.sharedHeaders(f)
-	return f, f.extra(PartHeaders, t.ExtraHeaders, headerKeys)
+	return f.extra(PartHeaders, t.ExtraHeaders, headerKeys)
 }
 
 // sharedHeaders are those that both protocols have.

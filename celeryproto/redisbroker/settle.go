@@ -55,7 +55,7 @@ type settler struct {
 	ownDB  int             // of the messages
 	// resultsDB is where opComplete stores; the server is the same.
 	resultsDB int
-	doneC  chan struct{}   // closed by run at its end
+	doneC     chan struct{} // closed by run at its end
 }
 
 func newSettler(b *Broker, finish func(*Delivery, *operation, error)) *settler {
