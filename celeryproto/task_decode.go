@@ -8,7 +8,8 @@ import (
 )
 
 // DecodeTask reads the task of an envelope with the default limits: protocol 2
-// when there is a "task" header, else protocol 1.
+// when there is a "task" header, else protocol 1. The task refers to a decoded
+// envelope for what Append writes: change a Clone of it, not the envelope.
 //
 // The error is a *DisallowedError for a serializer that is not accepted (by
 // default all but JSON), an *UnsupportedError that names a serializer,
@@ -34,11 +35,12 @@ func decodeTask(e *Envelope, lim Limits) (*Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	src := *e // Members are never written into, so a copy of the fields is enough
-	if src.wire == nil {
+	src := e
+	if e.wire == nil { // made by hand
+		src = e.Clone()
 		src.Headers = src.Headers.merged()
 	}
-	t, err := decodeBody(&src, payload, facts)
+	t, err := decodeBody(src, payload, facts)
 	if err != nil {
 		return nil, err
 	}

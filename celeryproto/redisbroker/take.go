@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"github.com/dfws/dfws/celeryproto"
 )
@@ -71,7 +72,7 @@ func (c *Consumer) deliveries(ctx context.Context, reply []any, order []string) 
 		}
 		c.taken++
 		d := &Delivery{
-			Queue: cycle[int(key)%len(cycle)], Tag: tag, Raw: []byte(raw),
+			Queue: cycle[int(key)%len(cycle)], Tag: tag, Raw: bytesOf(raw),
 			c: c, key: order[key], order: c.taken, score: score, held: held,
 		}
 		deliveries = append(deliveries, d)
@@ -88,6 +89,12 @@ func (c *Consumer) deliveries(ctx context.Context, reply []any, order []string) 
 		c.decode(ctx, d)
 	}
 	return deliveries, nil
+}
+
+// bytesOf gives the bytes of a text without a copy. The text is from a reply, for which go-redis read it into memory of its own that
+// nobody else refers to.
+func bytesOf(reply string) []byte {
+	return unsafe.Slice(unsafe.StringData(reply), len(reply))
 }
 
 // decode fills in the envelope. What cannot be decoded is moved out of kombu's unacked set, where it could stop the
