@@ -42,7 +42,11 @@ func deliveryInfoOf(members Members) (DeliveryInfo, error) {
 
 // truth is true for true; a flag that is anything else is not set.
 func (r *fieldReader) truth(key string) bool {
-	v, err := r.raw(key).Bool()
+	value := r.raw(key)
+	if value == nil {
+		return false
+	}
+	v, err := value.Bool()
 	return err == nil && v
 }
 

@@ -59,7 +59,8 @@ func DecodeEnvelope(b []byte) (*Envelope, error) {
 		}
 		return nil, decodeError(PartEnvelope, err)
 	}
-	members, ok := s.members(envelopeKeys.len())
+	var inner nested
+	members, ok := inner.scan(&s)
 	err := s.end(ok)
 	if err == nil && s.marker {
 		err = checkTyped(b)
@@ -67,7 +68,62 @@ func DecodeEnvelope(b []byte) (*Envelope, error) {
 	if err != nil {
 		return nil, decodeError(PartEnvelope, err)
 	}
-	return envelopeOf(members.merged())
+	return envelopeOf(members.merged(), &inner)
+}
+
+// nested are the objects inside of an envelope, noted in the scan of the whole.
+type nested struct {
+	headers, properties, info notedObject
+}
+
+// notedObject has the members of the object that starts at at.
+type notedObject struct {
+	at      *byte
+	members Members
+}
+
+// Usual numbers of members (celery 5.7).
+const (
+	usualHeaders    = 19
+	usualProperties = 7
+	usualInfo       = 2
+)
+
+func (n *nested) scan(s *scanner) (Members, bool) {
+	return s.membersWith(envelopeKeys.len(), func(key []byte) bool {
+		switch string(key) {
+		case `"` + keyHeaders + `"`:
+			return n.headers.scan(s, usualHeaders, nil)
+		case `"` + keyProperties + `"`:
+			return n.properties.scan(s, usualProperties, func(key []byte) bool {
+				if string(key) == `"`+keyDeliveryInfo+`"` {
+					return n.info.scan(s, usualInfo, nil)
+				}
+				return s.value()
+			})
+		}
+		return s.value()
+	})
+}
+
+// scan notes the value at pos when it is an object.
+func (o *notedObject) scan(s *scanner, n int, inner func(key []byte) bool) (ok bool) {
+	if kindAt(s.b, s.pos) != KindObject {
+		return s.value()
+	}
+	o.at = &s.b[s.pos]
+	o.members, ok = s.membersWith(n, inner)
+	return ok
+}
+
+// objectNoted is objectOf that scans nothing when o has the object.
+func (r *fieldReader) objectNoted(key string, n int, o *notedObject) Members {
+	if o != nil && o.at != nil {
+		if value := r.raw(key); len(value) > 0 && &value[0] == o.at {
+			return o.members.merged()
+		}
+	}
+	return r.objectOf(key, n)
 }
 
 // decodeError puts a part in front of a fault and takes over its offset.
@@ -82,17 +138,21 @@ func decodeError(part string, err error) *DecodeError {
 	return &DecodeError{Part: part, Offset: offset, Err: err}
 }
 
-func envelopeOf(members Members) (*Envelope, error) {
+// envelopeOf reads an envelope; inner may be nil.
+func envelopeOf(members Members, inner *nested) (*Envelope, error) {
+	if inner == nil {
+		inner = &nested{}
+	}
 	r := fieldReader{part: PartEnvelope, members: members}
 	e := &Envelope{
 		ContentType:     r.text(keyContentType),
 		ContentEncoding: r.text(keyContentEncoding),
-		Headers:         r.objectOf(keyHeaders, headerKeys.len()),
+		Headers:         r.objectNoted(keyHeaders, usualHeaders, &inner.headers),
 		Extra:           envelopeKeys.rest(members),
 		wire:            members,
 	}
 	e.Body, e.BodyIsBytes = r.body()
-	properties := r.objectOf(keyProperties, propertyKeys.len())
+	properties := r.objectNoted(keyProperties, usualProperties, &inner.properties)
 	if properties == nil {
 		r.fail(keyProperties, ErrMissing)
 	}
@@ -100,7 +160,7 @@ func envelopeOf(members Members) (*Envelope, error) {
 		return nil, r.err
 	}
 	var err error
-	e.Properties, err = propertiesOf(properties)
+	e.Properties, err = propertiesOf(properties, &inner.info)
 	return e, err
 }
 
@@ -138,7 +198,7 @@ func (e *Envelope) Append(dst []byte) ([]byte, error) {
 	if e.wire == nil {
 		return now.appendObject(dst), nil
 	}
-	was, err := envelopeOf(e.wire)
+	was, err := envelopeOf(e.wire, nil)
 	if err != nil {
 		return dst, err
 	}

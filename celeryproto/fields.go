@@ -233,12 +233,12 @@ func mergeFields(wire Members, orig, now *fieldSet) Members {
 // keySet are the keys of an object that have a field of their own.
 type keySet struct {
 	keys  []string
-	slots [256]string         // most keys, each where slotOf says
-	more  map[string]struct{} // those whose slot was taken
+	slots [256]string       // most keys, each where slotOf says
+	more  map[string]string // those whose slot was taken, each its own value
 }
 
 func newKeySet(keys ...string) *keySet {
-	set := &keySet{more: map[string]struct{}{}}
+	set := &keySet{more: map[string]string{}}
 	for _, key := range keys {
 		set.add(key)
 	}
@@ -253,7 +253,7 @@ func (k *keySet) add(key string) {
 	if slot := &k.slots[slotOf(key)]; *slot == "" {
 		*slot = key
 	} else {
-		k.more[key] = struct{}{}
+		k.more[key] = key
 	}
 }
 
@@ -278,10 +278,7 @@ func (k *keySet) find(b []byte) string {
 	if key := k.slots[slotOf(b)]; key == string(b) {
 		return key
 	}
-	if _, there := k.more[string(b)]; there {
-		return string(b)
-	}
-	return ""
+	return k.more[string(b)]
 }
 
 func (k *keySet) len() int { return len(k.keys) }

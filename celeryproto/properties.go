@@ -46,7 +46,8 @@ const (
 var propertyKeys = newKeySet(keyCorrelationID, keyReplyTo, keyDeliveryMode, keyExpiration,
 	keyDeliveryInfo, keyPriority, keyBodyEncoding, keyDeliveryTag)
 
-func propertiesOf(members Members) (Properties, error) {
+// propertiesOf reads properties; noted may be nil.
+func propertiesOf(members Members, noted *notedObject) (Properties, error) {
 	r := fieldReader{part: PartEnvelope, prefix: keyProperties + ".", members: members}
 	p := Properties{
 		CorrelationID: r.text(keyCorrelationID),
@@ -59,7 +60,7 @@ func propertiesOf(members Members) (Properties, error) {
 		Extra:         propertyKeys.rest(members),
 		wire:          members,
 	}
-	info := r.objectOf(keyDeliveryInfo, deliveryInfoKeys.len())
+	info := r.objectNoted(keyDeliveryInfo, usualInfo, noted)
 	if info == nil {
 		r.fail(keyDeliveryInfo, ErrMissing)
 	}
@@ -104,7 +105,7 @@ func (p *Properties) append(dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	was, err := propertiesOf(p.wire)
+	was, err := propertiesOf(p.wire, nil)
 	if err != nil {
 		return dst, err
 	}

@@ -191,10 +191,13 @@ func (r Raw) object(n int) (Members, error) {
 }
 
 // members scans the object that starts at pos.
-func (s *scanner) members(n int) (Members, bool) {
+func (s *scanner) members(n int) (Members, bool) { return s.membersWith(n, nil) }
+
+// membersWith is members whose values inner may scan, see objectWith.
+func (s *scanner) membersWith(n int, inner func(key []byte) bool) (Members, bool) {
 	members := Members{}
 	r := Raw(s.b)
-	ok := s.object(func(m member) {
+	ok := s.objectWith(func(m member) {
 		if len(members) == 0 {
 			members = make(Members, 0, n)
 		}
@@ -202,7 +205,7 @@ func (s *scanner) members(n int) (Members, bool) {
 			Key:   unquoteKey(r[m.keyStart:m.keyEnd], m.escaped),
 			Value: r[m.start:m.end:m.end],
 		})
-	})
+	}, inner)
 	return members, ok
 }
 

@@ -251,6 +251,12 @@ type member struct {
 // object scans an object; each, when not nil, is called with each member. It
 // also keeps book of the keys of a typed value: see HasTypedMarker.
 func (s *scanner) object(each func(member)) bool {
+	return s.objectWith(each, nil)
+}
+
+// objectWith is object that lets inner, when not nil, scan the value of a key,
+// which is given with its quotes, instead of value.
+func (s *scanner) objectWith(each func(member), inner func(key []byte) bool) bool {
 	if !s.enter() {
 		return false
 	}
@@ -280,7 +286,12 @@ func (s *scanner) object(each func(member)) bool {
 		s.pos++
 		s.space()
 		m.start = s.pos
-		if !s.value() {
+		if inner == nil {
+			ok = s.value()
+		} else {
+			ok = inner(s.b[m.keyStart:m.keyEnd])
+		}
+		if !ok {
 			return false
 		}
 		m.end = s.pos

@@ -207,6 +207,9 @@ func convertScalar(v any, t reflect.Type) (any, error) {
 }
 
 func toInt(v any, t reflect.Type) (any, error) {
+	if n, ok := v.(int64); ok && !reflect.Zero(t).OverflowInt(n) { // nearly always
+		return v, nil
+	}
 	n, err := whole(v, t)
 	if err != nil {
 		return nil, err

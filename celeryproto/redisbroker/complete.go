@@ -30,7 +30,9 @@ func (d *Delivery) Complete(ctx context.Context, m *celeryproto.ResultMeta, done
 		return err
 	}
 	if d.c.sharesResults {
-		op.kind, op.keys, op.value, op.ttl, op.status = opComplete, []string{s.key}, s.meta, s.ttl, s.status
+		op.kind, op.value, op.ttl, op.status = opComplete, s.meta, s.ttl, s.status
+		op.key[0] = s.key
+		op.keys = op.key[:]
 		return d.submit(ctx, op)
 	}
 	s.done = func(err error) {
@@ -42,7 +44,7 @@ func (d *Delivery) Complete(ctx context.Context, m *celeryproto.ResultMeta, done
 		}
 		done(err)
 	}
-	return r.submit(s)
+	return r.submit(&s)
 }
 
 // submit hands an operation to the settler, which calls its done function unless there is an error.

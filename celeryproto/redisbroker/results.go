@@ -198,7 +198,7 @@ func (r *Results) Store(ctx context.Context, m *celeryproto.ResultMeta) error {
 	}
 	resultC := make(chan error, 1) // runStore must not wait for a caller that gave up
 	s.done = func(err error) { resultC <- err }
-	if err := r.submit(s); err != nil {
+	if err := r.submit(&s); err != nil {
 		return err
 	}
 	select {
@@ -219,23 +219,23 @@ func (r *Results) StoreAsync(ctx context.Context, m *celeryproto.ResultMeta, don
 		return err
 	}
 	s.done = done
-	return r.submit(s)
+	return r.submit(&s)
 }
 
 // storing encodes a result.
-func (r *Results) storing(ctx context.Context, m *celeryproto.ResultMeta) (*storing, error) {
+func (r *Results) storing(ctx context.Context, m *celeryproto.ResultMeta) (storing, error) {
 	if m.TaskID == "" {
-		return nil, errors.New("redisbroker: store result: no task id")
+		return storing{}, errors.New("redisbroker: store result: no task id")
 	}
 	meta, err := r.opts.Codec.Append(nil, m)
 	if err != nil {
-		return nil, fmt.Errorf("redisbroker: store result: %w", err)
+		return storing{}, fmt.Errorf("redisbroker: store result: %w", err)
 	}
 	expires := r.opts.Expires
 	if m.Status == celeryproto.StatusFailure {
 		expires = r.opts.FailureExpires
 	}
-	return &storing{ctx: ctx, key: r.Key(m.TaskID), meta: meta, status: m.Status, ttl: seconds(expires)}, nil
+	return storing{ctx: ctx, key: r.Key(m.TaskID), meta: meta, status: m.Status, ttl: seconds(expires)}, nil
 }
 
 // isOpaque tells whether scripts cannot see what state a stored result has.

@@ -34,7 +34,8 @@ const (
 type operation struct {
 	kind    string
 	d       *Delivery
-	keys    []string // lists to push to
+	keys    []string  // lists to push to; of opComplete the result's
+	key     [1]string // room for keys
 	value   []byte
 	ttl     int           // seconds, of a result
 	status  string        // of a result
