@@ -136,10 +136,16 @@ func (r Raw) Text() (string, error) {
 func unquote(quoted []byte, escaped bool) string {
 	inner := quoted[1 : len(quoted)-1]
 	if !escaped {
+		if text := usualTexts.find(inner); text != "" {
+			return text
+		}
 		return string(inner)
 	}
 	return string(appendUnquoted(make([]byte, 0, len(inner)), inner))
 }
+
+// usualTexts are values of most messages, which need no memory of their own.
+var usualTexts = newKeySet(ContentTypeJSON, EncodingUTF8, BodyBase64, "py", LangGo, "{}")
 
 // unquoteKey is unquote without an allocation for the keys that every message has.
 func unquoteKey(quoted []byte, escaped bool) string {

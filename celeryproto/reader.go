@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // fieldReader reads the fields of a decoded object and keeps the first fault.
@@ -59,6 +60,25 @@ func (r *fieldReader) text(key string) string {
 		r.fail(key, err)
 	}
 	return s
+}
+
+// textLike is text that often is the same as one that was read before.
+func (r *fieldReader) textLike(key, before string) string {
+	value := r.raw(key)
+	if len(value) == len(before)+2 && value[0] == '"' && string(value[1:len(value)-1]) == before && isPlain(before) {
+		return before
+	}
+	return r.text(key)
+}
+
+// isPlain tells whether a JSON string with these characters stands for them.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] == '\\' || s[i] == '"' || s[i] < ' ' || s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // needText is text that may not be absent, null or empty.

@@ -159,7 +159,7 @@ func (t *Task) readHeaders(src *Envelope, headers Members) error {
 	t.src = src
 	t.Name = r.needText(keyTask)
 	t.ID = r.needText(keyID)
-	t.RootID = r.text(keyRootID)
+	t.RootID = r.textLike(keyRootID, t.ID)
 	t.ParentID = r.text(keyParentID)
 	t.GroupID = r.text(keyGroup)
 	t.GroupIndex = r.optionalInt(keyGroupIndex)

@@ -21,7 +21,9 @@ type slots struct {
 	size      int // wanted goroutines
 	alive     int // goroutines that run jobs or wait for them
 	busy      int
-	abandoned int // goroutines whose job was ended without them
+	abandoned int  // goroutines whose job was ended without them
+	idle      int  // goroutines that wait for a job
+	waking    bool // one of them was told of a job and has not looked yet
 	closed    bool
 }
 
@@ -65,8 +67,17 @@ func (s *slots) push(j *job) bool {
 		return false
 	}
 	s.jobs = append(s.jobs, j)
-	s.cond.Signal()
+	s.wakeLocked()
 	return true
+}
+
+// wakeLocked lets an idle goroutine look for a job, one after the other: each that takes one wakes the next while jobs are left.
+// So jobs that end at once are run by few goroutines, and others by as many as there are.
+func (s *slots) wakeLocked() {
+	if !s.waking && s.idle > 0 && s.head < len(s.jobs) {
+		s.waking = true
+		s.cond.Signal()
+	}
 }
 
 // next waits for a job; nil ends the goroutine.
@@ -86,9 +97,13 @@ func (s *slots) next() *job {
 				s.jobs, s.head = s.jobs[:0], 0
 			}
 			s.busy++
+			s.wakeLocked()
 			return j
 		}
+		s.idle++
 		s.cond.Wait()
+		s.idle--
+		s.waking = false
 	}
 }
 
