@@ -125,23 +125,30 @@ func (r *fieldReader) ofKind(key string, kind Kind) Raw {
 
 // int is a number, or a text with one, as Python workers take it.
 func (r *fieldReader) int(key string) int {
-	if n := r.optionalInt(key); n != nil {
-		return *n
-	}
-	return 0
+	n, _ := r.someInt(key)
+	return n
 }
 
 func (r *fieldReader) optionalInt(key string) *int {
+	n, ok := r.someInt(key)
+	if !ok {
+		return nil
+	}
+	return &n
+}
+
+// someInt is not ok for what is absent, null or no number.
+func (r *fieldReader) someInt(key string) (n int, ok bool) {
 	value := r.raw(key)
 	if value == nil {
-		return nil
+		return 0, false
 	}
 	n, err := lenientInt(value)
 	if err != nil {
 		r.fail(key, err)
-		return nil
+		return 0, false
 	}
-	return &n
+	return n, true
 }
 
 func lenientInt(value Raw) (int, error) {
@@ -177,10 +184,13 @@ func (r *fieldReader) optionalBool(key string) *bool {
 	return &v
 }
 
+// noTimeLimit is how Python and we write that there is none.
+const noTimeLimit = "[null, null]"
+
 // timeLimit reads "timelimit": null, or the hard and the soft limit.
 func (r *fieldReader) timeLimit(key string) (limits [2]*float64) {
 	value := r.raw(key)
-	if value == nil {
+	if value == nil || string(value) == noTimeLimit {
 		return limits
 	}
 	elements, err := value.Array()

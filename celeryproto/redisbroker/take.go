@@ -136,6 +136,9 @@ func (d *Delivery) repair() {
 
 // rotated moves queue to the end of the cycle (kombu.utils.scheduling.round_robin_cycle).
 func rotated(cycle []string, queue string) []string {
+	if n := len(cycle); n > 0 && cycle[n-1] == queue {
+		return cycle
+	}
 	next := make([]string, 0, len(cycle))
 	for _, q := range cycle {
 		if q != queue {
