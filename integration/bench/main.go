@@ -35,7 +35,7 @@ var (
 
 func main() {
 	rounds := flag.Int("rounds", 3, "rounds with each server or worker")
-	tasks := flag.Int("tasks", 220_000, "worker: tasks that the Go worker runs in each round, published by Celery before")
+	tasks := flag.Int("tasks", 260_000, "worker: tasks that the Go worker runs in each round, published by Celery before")
 	parts := flag.String("parts", "", "worker: only these parts, with commas between; publish always is the first")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

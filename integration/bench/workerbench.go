@@ -24,7 +24,7 @@ import (
 
 // What is done in one run: sizes such that each side works for some seconds.
 const (
-	celeryTasks   = 5_000
+	celeryTasks   = 6_000
 	asynqTasks    = 60_000
 	goceleryTasks = 7_000
 
