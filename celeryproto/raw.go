@@ -176,6 +176,21 @@ func (r Raw) Array() ([]Raw, error) {
 	return elements, nil
 }
 
+// triple is Array for three elements; n is how many there are.
+func (r Raw) triple() (elements [3]Raw, n int, err error) {
+	s, err := r.begin(KindArray)
+	if err != nil {
+		return elements, 0, err
+	}
+	ok := s.array(func(start, end int) {
+		if n < len(elements) {
+			elements[n] = r[start:end:end]
+		}
+		n++
+	})
+	return elements, n, s.end(ok)
+}
+
 // Object returns the members of a JSON object in the order of the wire,
 // duplicates kept. Python takes the last of duplicates, as Members.Get does.
 func (r Raw) Object() (Members, error) { return r.object(usualMembers) }

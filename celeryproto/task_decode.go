@@ -78,9 +78,9 @@ func decodeBody(src *Envelope, payload Raw, facts Facts) (*Task, error) {
 
 // decodeV2 reads a message of protocol 2.
 func decodeV2(src *Envelope, payload Raw, facts Facts) (*Task, error) {
-	elements, err := payload.Array()
-	if err == nil && len(elements) != 3 {
-		err = errors.New("expected three elements, got " + strconv.Itoa(len(elements)))
+	elements, n, err := payload.triple()
+	if err == nil && n != len(elements) {
+		err = errors.New("expected three elements, got " + strconv.Itoa(n))
 	}
 	if err != nil {
 		return nil, decodeError(PartBody, err)
@@ -92,6 +92,9 @@ func decodeV2(src *Envelope, payload Raw, facts Facts) (*Task, error) {
 	switch embed := elements[2]; embed.Kind() {
 	case KindNull:
 	case KindObject:
+		if string(embed) == emptyEmbed {
+			break
+		}
 		members, err := embed.object(embedKeys.len())
 		if err != nil {
 			return nil, decodeError(PartBody, err)

@@ -29,7 +29,7 @@ func (p *plan) bind(dst reflect.Value, args, kwargs celeryproto.Raw) error {
 		}
 	}
 	var members []celeryproto.Member
-	if len(kwargs) > 0 {
+	if len(kwargs) > 0 && string(kwargs) != "{}" {
 		var err error
 		if members, err = kwargs.Object(); err != nil {
 			return &BindError{Fact: "keyword arguments are not an object"}
