@@ -89,7 +89,8 @@ func runWorker(ctx context.Context, rounds, tasks int, parts string) (err error)
 		progress("%s: %.0f s", part.name, time.Since(began).Seconds())
 	}
 	fmt.Printf("%d cores shared by Redis, the program measured and this one; %d rounds; Go worker, asynq and gocelery with %d tasks at once, "+
-		"Celery prefork with %d\ntasks: Go worker %d, Celery %d (published by Celery), asynq %d, gocelery %d (published by their own clients); %.0f s\n\n",
+		"Celery prefork with %d\ntasks: Go worker %d, Celery %d (published by Celery), asynq %d, gocelery %d (published by their own clients); "+
+		"%.0f s\n\n",
 		runtime.NumCPU(), rounds, concurrency, celeryPrefork, tasks, celeryTasks, asynqTasks, goceleryTasks, time.Since(start).Seconds())
 	return reportRows(os.Stdout, b.rows, ratio)
 }

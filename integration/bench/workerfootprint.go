@@ -207,7 +207,6 @@ func (b *workerBench) memory(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	progress("  heap %.1f MiB, then %.1f MiB; resident %.1f MiB, then %.1f MiB", heap/mebibyte, heapAfter/mebibyte, resident/mebibyte, residentAfter/mebibyte)
 	tasks := warmTasks + moreLaps*b.tasks
 	grown := func(name string, before, after float64) row {
 		r := atMost(fmt.Sprintf("%s after %d tasks, growth since %d", name, tasks, warmTasks), "%", percentage*(after/before-1), aimGrowth)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -266,7 +265,7 @@ func (b *workerBench) verifyAsynq(ctx context.Context, n int, results bool) erro
 	if err != nil || !results {
 		return err
 	}
-	ids, err := b.redis.ZRevRange(ctx, "asynq:{"+queue+"}:completed", 0, 99).Result()
+	ids, err := b.redis.ZRangeArgs(ctx, redis.ZRangeArgs{Key: "asynq:{" + queue + "}:completed", Start: 0, Stop: 99, Rev: true}).Result()
 	if err != nil {
 		return err
 	}
@@ -299,5 +298,5 @@ func (b *workerBench) dropAsynq(ctx context.Context) error {
 
 // describe tells what a lap cost.
 func (p pace) describe() string {
-	return strings.TrimSpace(fmt.Sprintf("%.0f/s in %.1f s, processor time for each task %.1f µs, Redis %.1f µs", p.perSecond, p.seconds, p.worker, p.redis))
+	return fmt.Sprintf("%.0f/s in %.1f s, processor time for each task %.1f µs, Redis %.1f µs", p.perSecond, p.seconds, p.worker, p.redis)
 }

@@ -98,7 +98,8 @@ func (b *workerBench) throughput(ctx context.Context, rounds int) (ratio float64
 	rate := func(name string) float64 { return all[name].median(perSecond).median }
 	ours := rate("go")
 	spread := all["go"].median(perSecond)
-	progress("go %.0f–%.0f/s, celery %.0f–%.0f/s", spread.low, spread.high, all["celery"].median(perSecond).low, all["celery"].median(perSecond).high)
+	celery := all["celery"].median(perSecond)
+	progress("go %.0f–%.0f/s, celery %.0f–%.0f/s", spread.low, spread.high, celery.low, celery.high)
 	farRow := times("no-op tasks, 2 ms farther away", "/s", rate("go, far"), "near", ours, 0, false)
 	farRow.name = fmt.Sprintf("no-op tasks, Redis %.1f ms away", rtt.Seconds()*1e3)
 	farRow.aim, farRow.score = fmt.Sprintf("≥ 1/%d", aimLatency), farRow.ratio*aimLatency
