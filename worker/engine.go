@@ -373,6 +373,12 @@ func (e *engine) work(j *job) {
 	if p.fetch.Err() != nil || e.discard(j, now) {
 		return
 	}
+	if m := e.settle.success(p.settle, j); m != nil {
+		if j.end() {
+			e.background(func() { e.settle.succeededBefore(p.settle, j, m) })
+		}
+		return
+	}
 	if !j.policy.acksLate && !e.ackEarly(p, j) {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/channelslayer"
+	"github.com/dfws/dfws/compat"
 )
 
 // brokerTransport reads the broker's transport options, which the store shares.
@@ -24,8 +25,14 @@ func brokerTransport(cfg *ServicesConfig) (redisbroker.TransportOptions, error) 
 
 // openBroker opens the site's broker.
 func openBroker(cfg *ServicesConfig, transport redisbroker.TransportOptions) (*redisbroker.Broker, error) {
+	c := &cfg.Settings.Celery
+	tls, err := redisbroker.ParseTLSOptions(c.BrokerUseSSL)
+	if err != nil {
+		return nil, fmt.Errorf("dispatch: broker: broker_use_ssl: %w", err)
+	}
 	broker, err := redisbroker.Open(redisbroker.Options{
-		URL: cfg.Settings.Celery.BrokerURL.Reveal(), TransportOptions: transport, OwnPrefix: cfg.Settings.DFWS.KeyPrefix,
+		URL: c.BrokerURL.Reveal(), UseTLS: tls, FailoverStrategy: c.BrokerFailoverStrategy.Name,
+		TransportOptions: transport, OwnPrefix: cfg.Settings.DFWS.KeyPrefix,
 		Logger: cfg.Logger, Observer: cfg.Observers.Broker,
 	})
 	if err != nil {
@@ -64,28 +71,72 @@ func openLayer(cfg *ServicesConfig) (*channelslayer.Core, error) {
 // neverExpires as ResultOptions.Expires stands for Python's None and 0: results stay until somebody deletes them.
 const neverExpires = -1
 
+// patientJoin stands for result_chord_join_timeout None, no limit: another worker takes a chord up after twice this time.
+const patientJoin = time.Hour
+
 // openRedisResults opens a result backend in Redis.
 func openRedisResults(cfg *ServicesConfig) (*redisbroker.Results, error) {
-	c := &cfg.Settings.Celery
-	opts := redisbroker.ResultOptions{
-		URL: c.ResultBackend.Reveal(), Expires: neverExpires, Logger: cfg.Logger, Observer: cfg.Observers.Broker,
-	}
-	accept, err := celeryproto.ParseAccept(c.AcceptContent)
-	if err != nil {
-		return nil, fmt.Errorf("dispatch: result backend: accept_content: %w", err)
-	}
-	opts.Codec = celeryproto.ResultCodec{Serializer: c.ResultSerializer, Accept: accept}
-	if c.ResultExpires != nil && *c.ResultExpires > 0 {
-		opts.Expires = max(c.ResultExpires.Duration(), time.Second)
-	}
-	if len(c.ResultBackendTransportOptions) > 0 {
-		if err := opts.SetTransportOptions(c.ResultBackendTransportOptions); err != nil {
-			return nil, fmt.Errorf("dispatch: result backend: %w", err)
+	opts, err := redisResultOptions(&cfg.Settings.Celery)
+	if err == nil {
+		opts.Logger, opts.Observer = cfg.Logger, cfg.Observers.Broker
+		var results *redisbroker.Results
+		if results, err = redisbroker.OpenResults(opts); err == nil {
+			return results, nil
 		}
 	}
-	results, err := redisbroker.OpenResults(opts)
-	if err != nil {
-		return nil, fmt.Errorf("dispatch: result backend: %w", err)
+	return nil, fmt.Errorf("dispatch: result backend: %w", err)
+}
+
+// redisResultOptions are the settings of a result backend in Redis.
+func redisResultOptions(c *compat.Celery) (redisbroker.ResultOptions, error) {
+	opts := redisbroker.ResultOptions{
+		URL: c.ResultBackend.Reveal(), Expires: lifeOf(c.ResultExpires, neverExpires),
+		FailureExpires: lifeOf(c.ResultFailureExpires, 0), ChordExpires: lifeOf(c.ResultChordExpires, 0), ChordJoinTimeout: patientJoin,
+		ClientName: c.RedisClientName, CredentialProvider: c.RedisBackendCredentialProvider.Name,
 	}
-	return results, nil
+	if c.ResultChordJoinTimeout != nil {
+		opts.ChordJoinTimeout = c.ResultChordJoinTimeout.Duration()
+	}
+	if t := c.RedisSocketTimeout; t != nil && *t != defaultRedisSocketTimeout {
+		opts.SocketTimeout = t.Duration()
+	}
+	if t := c.RedisSocketConnectTimeout; t != nil {
+		opts.SocketConnectTimeout = t.Duration()
+	}
+	if n := c.RedisMaxConnections; n != nil {
+		opts.MaxConnections = *n
+	}
+	if t := c.RedisBackendHealthCheckInterval; t != nil {
+		opts.HealthCheckInterval = t.Duration()
+	}
+	words := c.AcceptContent
+	if c.ResultAcceptContent != nil {
+		words = c.ResultAcceptContent
+	}
+	accept, err := celeryproto.ParseAccept(words)
+	if err != nil {
+		return opts, fmt.Errorf("accepted content: %w", err)
+	}
+	opts.Codec = celeryproto.ResultCodec{Serializer: c.ResultSerializer, Compression: c.ResultCompression, Accept: accept}
+	if opts.UseTLS, err = redisbroker.ParseTLSOptions(c.RedisBackendUseSSL); err != nil {
+		return opts, fmt.Errorf("redis_backend_use_ssl: %w", err)
+	}
+	if len(c.ResultBackendTransportOptions) > 0 {
+		err = opts.SetTransportOptions(c.ResultBackendTransportOptions)
+	}
+	return opts, err
+}
+
+// defaultRedisSocketTimeout is Celery's. A site that does not change it gets ours, which notices a hanging Redis earlier.
+const defaultRedisSocketTimeout = 120
+
+// lifeOf is how long something is kept: none when nothing is said, without end for 0. Shorter ones than a second are a second.
+func lifeOf(s *compat.Seconds, none time.Duration) time.Duration {
+	switch {
+	case s == nil:
+		return none
+	case *s <= 0:
+		return neverExpires
+	}
+	return max(s.Duration(), time.Second)
 }
