@@ -8,30 +8,45 @@
 //
 // Package worker/command has all of that, and the options of `celery worker`, in one call for a program's main function.
 //
-//	queue ──take──▶ unacked ──▶ open ──┬──▶ slot: rules, arguments, handlers ──▶ result ──▶ ack
+//	queue ──take──▶ unacked ──▶ open ──┬──▶ slot: rules, arguments, handlers ──▶ what follows it ──▶ result and ack
 //	  ▲                                ├──▶ ETA not reached: schedule ──▶ slot
-//	  │                                ├──▶ time over: REVOKED "expired", ack
+//	  │                                ├──▶ faster than its rate: limiter ──▶ slot
+//	  │                                ├──▶ revoked, or its time over: REVOKED, ack
 //	  └── hop + 1, after a wait ◀──────┼──── no handler here
 //	                                   └──▶ no handler within MaxHops, undecodable: dead letters
 //
 // # Guarantees
 //
-// At least once: a task is acked after its result is stored. Where the process dies in between, the task is run again,
-// here or in Python, once the broker's visibility timeout is over; Call.Redelivered then is true. Handlers that must not
-// be repeated check it, or set Config.AckEarly, which is Celery's default: acked first, lost in a crash. Messages go from
-// queue to unacked in one step and have no moment in which they are nowhere.
+// At least once: a task is acked in the step that stores its result. Where the process dies before that, the task is run again, here
+// or in Python, once the broker's visibility timeout is over; Call.Redelivered and TaskCall.Redelivered then are true. Handlers that
+// must not be repeated check it, or set TaskOptions.AcksLate to No (Config.AckEarly for all), which is Celery's default: acked first,
+// lost in a crash. Messages go from queue to unacked in one step and have no moment in which they are nowhere. What the worker holds
+// is refreshed while it runs or waits, so that nothing runs twice because it takes long.
 //
-// What a handler triggers is in Redis when Trigger returns: tasks at least once, frames to browsers at most once.
+// What a handler triggers or sends is in Redis when the call returns: tasks at least once, frames to browsers at most once.
 //
-// A task without handler goes back to the end of its queue with the header dfws_hops, after 100 ms at first and twice as
-// long each time, for a worker that has one; or at once to Config.UnknownQueue. From its second return on the worker then
-// leaves that queue alone, for 250 ms and twice as long each time up to 2 s, so that the others are not forestalled: its own
-// tasks there are late by that much, other queues go on, and it has the queue at least half of the time. After Config.MaxHops it goes to the dead
-// letters, and whoever waits for its result gets NotRegistered. So does a message that cannot be decoded, at once
-// (DecodeError), and one of this worker's own tasks in a serializer or compression that Go does not read (ContentDisallowed;
-// other tasks in one go back to their queue).
+// A task without handler goes back to the end of its queue with the header dfws_hops, after 100 ms at first and twice as long each
+// time, for a worker that has one; or at once to Config.UnknownQueue. From its second return on the worker then leaves that queue
+// alone, for 250 ms and twice as long each time up to 2 s, so that the others are not forestalled: its own tasks there are late by
+// that much, other queues go on, and it has the queue at least half of the time. After Config.MaxHops it goes to the dead letters, and
+// whoever waits for its result gets NotRegistered. So does a message that cannot be decoded, at once (DecodeError), and one of this
+// worker's own tasks in a serializer or compression that accept_content or Go does not have (ContentDisallowed; other tasks in one go
+// back to their queue).
 //
 // While Redis is away nothing is dropped: taking, results and acks go on when it is back.
+//
+// # Tasks
+//
+// HandleTask registers a function whose arguments are a struct, HandleFunc any function of typed positional arguments or raw ones.
+// TaskOptions are a Celery task's attributes; task_annotations of the site win over them. A handler steers what becomes of its task by
+// the error it returns: Retry, Reject, Requeue, Replace, ErrIgnore. Through its *TaskCall it sends tasks and compositions (Apply), grows
+// the chord it is in (AddToChord) and tells of its progress (UpdateState).
+//
+// What follows a task is sent as Celery does it: callbacks and the rest of its chain before its result is stored, then its part in a
+// chord, whose last part sends the body; errbacks after a failure. Package canvas builds compositions. An errback that is a Python
+// function of (request, exc, traceback) is called by a Python worker that has the Django app dfws; without one it is sent as a task
+// that gets the ID. The tasks that every Celery app has, celery.map, starmap, chunks, group, chain, chord, chord_unlock, accumulate and
+// backend_cleanup, are there as well.
 //
 // # Signals
 //
@@ -75,7 +90,8 @@
 // AsyncResult.get() in Python raises what an *Exception names, for other errors and panics RuntimeError, for arguments
 // that do not fit TypeError, for a handler that returned an error after its time TimeLimitExceeded (hard limit or
 // timeout) or SoftTimeLimitExceeded. The traceback is the Go stack of a panic, or the chain of wrapped errors. Go cannot
-// kill a goroutine: a time limit ends the handler's context, and a handler that ignores it keeps its slot.
+// kill a goroutine: a hard limit or a terminate command ends the handler's context and, shortly afterwards, the task; a handler that
+// goes on is left to itself, and its slot is free.
 //
 // # Remote control and events
 //
@@ -116,7 +132,7 @@
 // # Goroutines
 //
 //	goroutine            owner        how many                 stops when
-//	slot                 Worker.Run   Config.Concurrency       its job is done after ctx has ended
+//	slot                 Worker.Run   Config.Concurrency, up to AutoscaleMax   its job is done after ctx has ended; a stuck handler's is left behind
 //	settling jobs        Worker.Run   as many as are written at once   the slots are done and Redis has it all, or the stop timeouts are over
 //	schedule             Worker.Run   1                        ctx has ended
 //	consumer             Worker.Run   1 and those of redisbroker   everything unacked was given back
@@ -130,7 +146,8 @@
 //
 // # Stopping
 //
-// When ctx ends: not ready; no more is taken; running handlers get SoftStopTimeout; their contexts end; they get
-// HardStopTimeout; what is unacked, tasks waiting for their ETA included, goes back to the head of its queue; Redis is closed.
-// A second, harder stop is the process's end: unacked tasks are then restored after the visibility timeout.
+// When ctx ends, or Stop(Warm) is called: not ready; no more is taken; running handlers get SoftStopTimeout; their contexts end; they
+// get HardStopTimeout; what is unacked, tasks waiting for their ETA included, goes back to the head of its queue; Redis is closed.
+// Stop(Cold), also during a warm stop, ends the contexts after SoftShutdownTimeout; a task that was acked early and is cut off has RETRY
+// as its state, as in Celery. A still harder stop is the process's end: unacked tasks are then restored after the visibility timeout.
 package worker
