@@ -159,6 +159,12 @@ func TestFailedResults(t *testing.T) {
 		t.Errorf("a chain whose first step was revoked: %v", err)
 	}
 
+	chord, err := client.Apply(ctx, canvas.Chord(canvas.Group(add(1, 1), onGo("demo.fail", 1)), onGo("demo.sum")))
+	must(t, err)
+	if err := chord.Get(ctx, nil); !errors.Is(err, &Exception{Type: "ChordError"}) {
+		t.Errorf("a chord with a failing header: %v", err)
+	}
+
 	progress := mustSend(t, client, TaskMessage{Name: "demo.progress", Args: []any{7}})
 	eventually(t, "it tells of its progress", func() bool {
 		state, err := progress.State(ctx)

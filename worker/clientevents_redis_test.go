@@ -139,6 +139,31 @@ func TestDeafWorker(t *testing.T) {
 	must(t, r.Get(within10s(t), nil))
 }
 
+// TestHangingCommand: the program's own commands hold up neither others nor the worker's stop.
+func TestHangingCommand(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	settings := siteFor(t, server, nil)
+	release := make(chan struct{})
+	w := startWorker(t, Config{Settings: settings, NodeName: "go@test", HardStopTimeout: 100 * time.Millisecond}, func(w *Worker) {
+		addTask(w)
+		HandleControl(w, "hangs", func(context.Context, struct{}) (any, error) { <-release; return nil, nil })
+	}).awaitReady()
+	defer close(release)
+	client := clientFor(t, settings)
+	ctx := within10s(t)
+	for range maxCustomCommands {
+		must(t, client.Cast(ctx, "hangs", nil, ControlOptions{}))
+	}
+	if _, err := client.Call(ctx, "hangs", nil, ControlOptions{}); !isReplyError(err, "16 commands are still running") {
+		t.Errorf("one more: %v", err)
+	}
+	if pings, err := client.Inspect(ControlOptions{}).Ping(ctx); err != nil || pings["go@test"] != "pong" {
+		t.Errorf("ping: %v, %v", pings, err)
+	}
+	must(t, w.halt())
+}
+
 // TestWorkerElection: each of two workers stands, one sends the task.
 func TestWorkerElection(t *testing.T) {
 	t.Parallel()
@@ -251,5 +276,31 @@ func TestBroadcastQueueIsRefused(t *testing.T) {
 	<-w.doneC
 	if w.err == nil || !strings.Contains(w.err.Error(), "Broadcast") {
 		t.Errorf("Run: %v", w.err)
+	}
+}
+
+// TestStopWhileRedisIsAway: neither remote control nor events keep a worker from stopping.
+func TestStopWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]func(*redistest.Server){"dead": (*redistest.Server).Kill, "hung": (*redistest.Server).Pause} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			settings := siteFor(t, server, map[string]any{"broker_transport_options": map[string]any{"socket_timeout": 0.5, "socket_connect_timeout": 0.5}})
+			w := startWorker(t, Config{
+				Settings: settings, TaskEvents: Yes, HeartbeatInterval: 100 * time.Millisecond, SoftStopTimeout: 100 * time.Millisecond,
+			}, workflows).awaitReady()
+			away(server)
+			began := time.Now()
+			err := w.halt()
+			if took := time.Since(began); took > 20*time.Second {
+				t.Errorf("Run took %s to return, with %v", took, err)
+			} else {
+				t.Logf("Run took %s to return, with %v", took, err)
+			}
+			if name == "hung" {
+				server.Resume()
+			}
+		})
 	}
 }

@@ -119,8 +119,16 @@ func (r *remote) start(ctx context.Context, m *celeryproto.ControlMessage, c com
 	})
 }
 
-// wait returns when no command of the program runs any more.
-func (r *remote) wait() { r.running.Wait() }
+// wait tells whether no command of the program runs any more, within a time.
+func (r *remote) wait(most time.Duration) bool {
+	idleC := make(chan struct{})
+	var waiter sync.WaitGroup // left behind together with the commands when they hang
+	waiter.Go(func() {
+		r.running.Wait()
+		close(idleC)
+	})
+	return within(most, idleC)
+}
 
 func (r *remote) carryOut(ctx context.Context, m *celeryproto.ControlMessage, c command) {
 	var value celeryproto.Raw

@@ -86,7 +86,7 @@ func startControlRig(t testing.TB, cfg Config, register func(*Worker)) *controlR
 		queues: newQueueBook(compat.NewRoutes(&r.w.cfg.Settings.Celery)), bind: r.broker.Bind,
 	}}
 	c.remote.commands = c.remote.builtins()
-	t.Cleanup(c.remote.wait)
+	t.Cleanup(func() { c.remote.wait(time.Minute) })
 	return c
 }
 
@@ -123,7 +123,7 @@ func (c *controlRig) ask(method string, arguments string) string {
 	}
 	before := len(c.answers())
 	c.give(string(raw))
-	c.remote.wait()
+	c.remote.wait(time.Minute)
 	answers := c.answers()
 	if len(answers) == before {
 		return ""

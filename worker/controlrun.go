@@ -120,7 +120,7 @@ func (b *bus) subscriber() (*redisbroker.Subscriber, error) {
 }
 
 // start listens, says hello to the others, and lets them know of this worker. stop ends all of it: first the worker's presence, then its
-// events, then its ears.
+// ears, then its events.
 func (b *bus) start(ctx context.Context) (stop func(), err error) {
 	sub, err := b.subscriber()
 	if err != nil {
@@ -162,8 +162,8 @@ func (b *bus) start(ctx context.Context) (stop func(), err error) {
 		}
 		stopListening()
 		ears.Wait()
-		if b.remote != nil {
-			b.remote.wait()
+		if b.remote != nil && !b.remote.wait(b.w.cfg.HardStopTimeout) {
+			b.w.log.Error("commands of remote control ignore the end of their context, left behind")
 		}
 		for _, o := range b.outboxes() {
 			o.close()

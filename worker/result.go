@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/dfws/dfws/celeryproto"
 )
@@ -66,6 +67,8 @@ const (
 	waitedAtOnce = 64
 	// watchedParents is how many of its closest parents a Get watches for failures, as get(follow_parents=True) does.
 	watchedParents = 64
+	// parentGrace is what a result gets after the failure of a parent: mostly it fails as well, and says more (ChordError).
+	parentGrace = 500 * time.Millisecond
 )
 
 // Get waits until the task is done. It decodes the value into the pointer into, by the rules of arguments; nil drops it. A task that
@@ -113,7 +116,12 @@ func (r *AsyncResult) watchParents(ctx context.Context, b Backend, failed contex
 		watched++
 		wg.Go(func() {
 			meta, err := b.Wait(ctx, id)
-			if err == nil && failureOf(meta) != nil {
+			if err != nil || failureOf(meta) == nil {
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(parentGrace):
 				failed(failureOf(meta))
 			}
 		})
