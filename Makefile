@@ -18,7 +18,8 @@ export DFWS_PYTHON  ?= $(PY)
 export DFWS_FLOWER  ?= $(FLOWER)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-check test lint golangci vuln unit race redis python integration fuzz capture bench bench-gateway bench-worker clean system
+.PHONY: help build demo demo-check test lint golangci vuln unit race redis python integration celerysuite celerysuite-go suiteworker \
+  fuzz capture bench bench-gateway bench-worker clean system
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,7 +33,7 @@ demo: system build $(VENV)/.ready ## Django, gateway, Celery worker and Go worke
 demo-check: system build $(VENV)/.ready ## the demo, driven both ways and stopped; exit status 0 when everything arrived
 	$(GO) run ./integration/demo -check
 
-test: lint unit race python integration ## every tier
+test: lint unit race python integration celerysuite-go ## every tier
 
 lint: $(VENV)/.ready ## gofmt, go vet, staticcheck, ruff, mypy
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
@@ -40,8 +41,8 @@ lint: $(VENV)/.ready ## gofmt, go vet, staticcheck, ruff, mypy
 	$(GO) vet -tags integration ./integration/...
 	cd integration/bench/peers && $(GO) vet ./...
 	$(GO) run $(STATICCHECK) -tags integration ./...
-	$(VENV)/bin/ruff check python-shim integration/project
-	$(VENV)/bin/ruff format --check python-shim
+	$(VENV)/bin/ruff check python-shim integration/project integration/celerysuite
+	$(VENV)/bin/ruff format --check python-shim integration/celerysuite
 	cd python-shim && $(VENV)/bin/mypy
 
 golangci: ## golangci-lint with .golangci.yml (compiles it first: several minutes)
@@ -64,6 +65,16 @@ python: system $(VENV)/.ready ## the Django app's own tests
 
 integration: system build $(VENV)/.ready $(FLOWER)/.ready ## real Django, Celery, Flower, Redis and Chromium
 	DFWS_REQUIRE=redis,python,chromium,flower $(GO) test -tags integration -count=1 -timeout 30m ./integration/...
+
+celerysuite: suiteworker ## Celery's own integration tests with a Go worker in place of Celery's, beside Celery's (10 min)
+	$(GO) run ./integration/celerysuite
+
+celerysuite-go: suiteworker ## the same with the Go worker alone
+	$(GO) run ./integration/celerysuite -side go
+
+suiteworker: system
+	integration/celerysuite/setup.sh .build/celerysuite
+	$(GO) build -o bin/ ./integration/celerysuite/suiteworker
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@set -e; for pkg in $$($(GO) list ./...); do \

@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--results", help="file for the outcomes, one JSON object a line")
     group.addoption("--go-worker", help="the program that takes the place of Celery's session worker")
     group.addoption("--worker-log", help="file for what the Go worker logs")
-    group.addoption("--inapplicable", help="JSON file: node ID of each test that cannot apply to the Go worker, and why")
+    group.addoption("--exceptions", help="JSON file: tests that cannot apply to the Go worker, or need several tries, and why")
     group.addoption("--longest", type=float, default=0, help="upper bound of every test's own timeout, in seconds; 0: none")
     group.addoption("--no-reruns", action="store_true", help="tests marked as flaky fail at once")
     group.addoption("--part", help="I/N: only every N-th test, beginning with the I-th, counted from 0")
@@ -59,11 +59,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(celery.contrib.pytest)
-    path = config.getoption("--inapplicable")
-    inapplicable = json.loads(Path(path).read_text(encoding="utf-8"))["tests"] if path else {}
+    path = config.getoption("--exceptions")
+    exceptions = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
     if config.getoption("--results"):
         config.pluginmanager.register(Recorder(Path(config.getoption("--results"))))
-    config.pluginmanager.register(Selection(inapplicable))
+    config.pluginmanager.register(Selection(exceptions.get("tests", {}), exceptions.get("races", {})))
 
 
 class Selection:
@@ -72,8 +72,9 @@ class Selection:
     # Tests that cannot apply to the Go worker fail: there is no need to wait long for that, nor to try again.
     PATIENCE: Final = 20
 
-    def __init__(self, inapplicable: Mapping[str, str]) -> None:
+    def __init__(self, inapplicable: Mapping[str, str], races: Mapping[str, str]) -> None:
         self._inapplicable = inapplicable
+        self._races = races
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         index, count = map(int, (config.getoption("--part") or "0/1").split("/"))
@@ -84,6 +85,8 @@ class Selection:
         items[:] = kept
         longest = config.getoption("--longest")
         for item in items:
+            if item.nodeid in self._races:
+                item.add_marker(pytest.mark.flaky(reruns=5))
             if config.getoption("--no-reruns"):
                 _remove_markers(item, "flaky")
             if config.getoption("--go-worker") and item.nodeid in self._inapplicable:
@@ -94,8 +97,8 @@ class Selection:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
-        if GoWorker.running is not None and (status := GoWorker.running.poll()) is not None:
-            pytest.exit(f"the Go worker has ended with status {status}, its log says why", returncode=4)
+        if GoWorker.current is not None and (fault := GoWorker.current.fault()):
+            pytest.exit(fault, returncode=4)
 
 
 def needs_worker(item: pytest.Item) -> bool:
@@ -151,8 +154,8 @@ class Recorder:
 class GoWorker:
     """The process that takes the session worker's place, and what the tests find of it in their own process."""
 
-    # The process, as long as it is to run.
-    running: subprocess.Popen[bytes] | None = None
+    # The one of this session, as long as it is to run.
+    current: GoWorker | None = None
 
     def __init__(self, config: pytest.Config, app: Celery, directory: Path) -> None:
         self._app = app
@@ -182,20 +185,30 @@ class GoWorker:
         with self._log.open("ab") as log:
             for argv, env in self._commands:
                 self._processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env))
-        GoWorker.running = self._processes[0]
-        for mirror in self._mirrors:
-            mirror.start()
         try:
+            for mirror in self._mirrors:
+                mirror.start()
             self._await_ping()
             self._await_errbacks()
         except BaseException:
             self._stop()
             raise
         worker_state.revoked_stamps = RevokedStamps(self._app)
+        GoWorker.current = self
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop()
+
+    def fault(self) -> str | None:
+        """Say what does not run any more, None when all does."""
+        for process in self._processes:
+            if process.poll() is not None:
+                return f"{process.args[0]} has ended with status {process.returncode}: see {self._log}"
+        for mirror in self._mirrors:
+            if not mirror.is_alive():
+                return f"the thread {mirror.name} has ended"
+        return None
 
     def _await_ping(self) -> None:
         from celery.contrib.testing.tasks import ping
@@ -203,8 +216,7 @@ class GoWorker:
         with allow_join_result():
             result = ping.delay()
             for _ in range(int(START_TIMEOUT)):
-                status = self._processes[0].poll()
-                assert status is None, f"the Go worker has ended with status {status}: see {self._log}"
+                assert (fault := self.fault()) is None, fault
                 with contextlib.suppress(TimeoutError):
                     assert result.get(timeout=1) == "pong"
                     return
@@ -218,9 +230,10 @@ class GoWorker:
             time.sleep(0.05)
 
     def _stop(self) -> None:
-        GoWorker.running = None
+        GoWorker.current = None
         for mirror in self._mirrors:
-            mirror.stop()
+            if mirror.is_alive():
+                mirror.stop()
         for process in self._processes:
             process.send_signal(signal.SIGTERM)
         statuses = [self._end(process) for process in self._processes]

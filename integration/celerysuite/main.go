@@ -8,7 +8,7 @@
 // its own, and takes the largest file in parts. The tests are those of the source distribution, unmodified; celerysuite.py, a plugin of
 // pytest, exchanges the worker. Tests that have nothing to do with a session worker are not run.
 //
-// inapplicable.json names each test that cannot apply to a worker in another language, and why. Those have to fail, all others have
+// exceptions.json names each test that cannot apply to a worker in another language, and why. Those have to fail, all others have
 // to pass, if they pass with Celery's worker: anything else ends the program with status 1.
 package main
 
@@ -29,6 +29,7 @@ type options struct {
 	python  string // interpreter of the environment with pytest
 	tests   string // folder in which the source distribution was unpacked
 	worker  string // the Go worker
+	suite   string // folder of the plugin and of exceptions.json
 	logs    string // folder for what the sessions write
 	side    string // "both", "python" or "go"
 	match   string // pytest's -k
@@ -42,10 +43,11 @@ func main() {
 	flag.StringVar(&o.python, "python", ".build/celerysuite/venv/bin/python", "`interpreter` with Celery and pytest")
 	flag.StringVar(&o.tests, "tests", ".build/celerysuite/source", "`folder` of Celery's unpacked source distribution")
 	flag.StringVar(&o.worker, "worker", "bin/suiteworker", "`program` in place of Celery's session worker")
+	flag.StringVar(&o.suite, "suite", "integration/celerysuite", "`folder` of this program's sources, with the plugin")
 	flag.StringVar(&o.logs, "logs", ".build/celerysuite/logs", "`folder` for the output of the sessions; emptied first")
 	flag.StringVar(&o.side, "side", "both", "both, python or go")
 	flag.StringVar(&o.match, "k", "", "only tests that match pytest's `expression`")
-	flag.IntVar(&o.atOnce, "at-once", 4, "sessions that run side by side")
+	flag.IntVar(&o.atOnce, "at-once", 6, "sessions that run side by side; the tests mostly wait")
 	flag.DurationVar(&o.longest, "longest", 4*time.Minute, "bound of each try of a test; Celery's own is five minutes")
 	flag.BoolVar(&o.reruns, "reruns", true, "tries flaky tests again, as Celery's project does")
 	flag.Parse()
@@ -61,16 +63,12 @@ func main() {
 }
 
 func run(ctx context.Context, o options) (ok bool, err error) {
-	for _, path := range []*string{&o.python, &o.tests, &o.worker, &o.logs} {
+	for _, path := range []*string{&o.python, &o.tests, &o.worker, &o.suite, &o.logs} {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return false, err
 		}
 	}
-	listFile, err := filepath.Abs("integration/celerysuite/inapplicable.json")
-	if err != nil {
-		return false, err
-	}
-	list, err := readList(listFile)
+	list, err := readList(filepath.Join(o.suite, listFile))
 	if err != nil {
 		return false, err
 	}
@@ -87,7 +85,7 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 			continue
 		}
 		began := time.Now()
-		r, err := runSide(ctx, o, name, listFile, plan)
+		r, err := runSide(ctx, o, name, plan)
 		if err != nil {
 			return false, err
 		}

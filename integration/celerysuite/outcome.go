@@ -31,7 +31,7 @@ type result struct {
 // results are those of a session or of a side, by node ID.
 type results struct {
 	tests     map[string]*result
-	unrelated map[string]int // file → tests that have nothing to do with a session worker
+	unrelated map[string]bool // node IDs of tests that have nothing to do with a session worker
 }
 
 // record is one line that the plugin wrote.
@@ -60,7 +60,7 @@ func readResults(path string) (*results, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }() // only read
-	r := &results{tests: map[string]*result{}, unrelated: map[string]int{}}
+	r := &results{tests: map[string]*result{}, unrelated: map[string]bool{}}
 	scanner := bufio.NewScanner(file)
 	scanner.Buffer(nil, mostLine)
 	finished := false
@@ -88,12 +88,15 @@ func (r *results) add(rec *record) error {
 	case rec.Broken != "":
 		return fmt.Errorf("%s cannot be loaded: %s", rec.Broken, lastLine(rec.Text))
 	case rec.Collected != "" && !rec.Worker:
-		r.unrelated[fileOf(rec.Collected)]++
+		r.unrelated[rec.Collected] = true
 	case rec.Test != "":
 		r.addTry(rec)
 	}
 	return nil
 }
+
+// subtestsFailed begins the text of a test that fails because of its parts: theirs say more.
+const subtestsFailed = "contains "
 
 // addTry takes in one report: of a test's call, of a set-up or tear-down that did not pass, or of a part of a test.
 func (r *results) addTry(rec *record) {
@@ -102,7 +105,7 @@ func (r *results) addTry(rec *record) {
 		t = &result{outcome: passed}
 		r.tests[rec.Test] = t
 	}
-	if rec.Text != "" {
+	if rec.Text != "" && !strings.HasPrefix(rec.Text, subtestsFailed) {
 		t.text = rec.Text
 	}
 	if rec.Subtest { // the test itself fails for it
@@ -122,10 +125,10 @@ func (r *results) addTry(rec *record) {
 
 // merge puts sessions together. No test is in two.
 func merge(sessions []*results) *results {
-	all := &results{tests: map[string]*result{}, unrelated: map[string]int{}}
+	all := &results{tests: map[string]*result{}, unrelated: map[string]bool{}}
 	for _, s := range sessions {
 		maps.Copy(all.tests, s.tests)
-		maps.Copy(all.unrelated, s.unrelated) // each part of a file counts all of it
+		maps.Copy(all.unrelated, s.unrelated)
 	}
 	return all
 }

@@ -42,16 +42,19 @@ func rows(python, goSide *results, l *list) map[string]*row {
 		}
 		return files[file]
 	}
-	names := map[string]bool{}
+	unrelated, names := map[string]bool{}, map[string]bool{}
 	for _, side := range []*results{python, goSide} {
 		if side == nil {
 			continue
 		}
-		for file, n := range side.unrelated {
-			of(file).unrelated = n
-		}
+		maps.Copy(unrelated, side.unrelated)
 		for name := range side.tests {
 			names[name] = true
+		}
+	}
+	for name := range unrelated {
+		if !names[name] { // those of the list are run whether or not they name the worker
+			of(fileOf(name)).unrelated++
 		}
 	}
 	for name := range names {

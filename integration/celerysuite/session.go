@@ -70,13 +70,13 @@ func planSessions(tests string, list *list) ([]session, error) {
 }
 
 // runSide runs all sessions with one of the workers.
-func runSide(ctx context.Context, o options, side, listFile string, plan []session) (*results, error) {
+func runSide(ctx context.Context, o options, side string, plan []session) (*results, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(o.atOnce)
 	all := make([]*results, len(plan))
 	for i, s := range plan {
 		group.Go(func() error {
-			r, err := s.run(ctx, o, side, listFile)
+			r, err := s.run(ctx, o, side)
 			if err != nil {
 				return fmt.Errorf("%s with the %s worker: %w", s.name(), side, err)
 			}
@@ -98,7 +98,7 @@ const (
 )
 
 // run runs the session and reads what became of its tests.
-func (s session) run(ctx context.Context, o options, side, listFile string) (r *results, err error) {
+func (s session) run(ctx context.Context, o options, side string) (r *results, err error) {
 	server, err := redistest.Launch(redistest.Options{})
 	if err != nil {
 		return nil, err
@@ -110,9 +110,9 @@ func (s session) run(ctx context.Context, o options, side, listFile string) (r *
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	cmd := exec.CommandContext(ctx, o.python, s.args(o, side, listFile, base)...)
+	cmd := exec.CommandContext(ctx, o.python, s.args(o, side, base)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = o.tests, log, log
-	if cmd.Env, err = environment(o.python, filepath.Dir(listFile), server.Addr); err != nil {
+	if cmd.Env, err = environment(o.python, o.suite, server.Addr); err != nil {
 		return nil, err
 	}
 	// SIGINT makes pytest stop its worker.
@@ -131,10 +131,10 @@ func (s session) run(ctx context.Context, o options, side, listFile string) (r *
 	return r, nil
 }
 
-func (s session) args(o options, side, listFile, base string) []string {
+func (s session) args(o options, side, base string) []string {
 	args := []string{
 		"-m", "pytest", "-p", "celerysuite", "-p", "no:cacheprovider", "-v", s.file,
-		"--results", base + ".jsonl", "--inapplicable", listFile, "--part", fmt.Sprintf("%d/%d", s.part, s.parts),
+		"--results", base + ".jsonl", "--exceptions", filepath.Join(o.suite, listFile), "--part", fmt.Sprintf("%d/%d", s.part, s.parts),
 		"--longest", fmt.Sprint(o.longest.Seconds()),
 	}
 	if side == sideGo {
@@ -159,6 +159,7 @@ func environment(python, plugin, addr string) ([]string, error) {
 		"PATH="+filepath.Dir(python)+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"PYTHONPATH="+plugin, "PYTHONDONTWRITEBYTECODE=1",
 		"TEST_BROKER=redis://"+addr, "TEST_BACKEND=redis://"+addr, "REDIS_HOST="+host, "REDIS_PORT="+port,
-		"C_FORCE_ROOT=1", // Celery's workers refuse to run as root else
+		"WORKER_LOGLEVEL=INFO", // as Celery's project sets it: tests look at log records
+		"C_FORCE_ROOT=1",       // Celery's workers refuse to run as root else
 	), nil
 }

@@ -11,10 +11,15 @@ import (
 	"strings"
 )
 
-// list is inapplicable.json.
+// listFile has the tests that are special.
+const listFile = "exceptions.json"
+
+// list is what stands there.
 type list struct {
 	// Files are not run at all: file → why.
 	Files map[string]string `json:"files"`
+	// Races are tests that fail now and then whatever the worker, so that they get further tries: node ID → why.
+	Races map[string]string `json:"races"`
 	// Tests cannot apply to a worker in another language: node ID → why.
 	Tests map[string]string `json:"tests"`
 }
@@ -31,7 +36,7 @@ func readList(path string) (*list, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	var faults []error
-	for _, names := range []map[string]string{l.Files, l.Tests} {
+	for _, names := range []map[string]string{l.Files, l.Races, l.Tests} {
 		for name, why := range names {
 			if strings.TrimSpace(why) == "" {
 				faults = append(faults, fmt.Errorf("%s: %s has no reason", path, name))
@@ -68,9 +73,11 @@ func judge(python, goSide *results, l *list, complete bool) []fault {
 		}
 	}
 	if complete {
-		for _, name := range slices.Sorted(maps.Keys(l.Tests)) {
-			if goSide.tests[name] == nil {
-				faults = append(faults, fault{name, "is listed as inapplicable and does not exist"})
+		for _, names := range []map[string]string{l.Tests, l.Races} {
+			for _, name := range slices.Sorted(maps.Keys(names)) {
+				if goSide.tests[name] == nil {
+					faults = append(faults, fault{name, "is listed and does not exist"})
+				}
 			}
 		}
 	}
