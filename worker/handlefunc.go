@@ -101,11 +101,11 @@ func (p *params) setNames(names []string) error {
 		return nil
 	}
 	if len(names) != len(p.fields) {
-		return fmt.Errorf("Params has %d names for %d parameters: %s", len(names), len(p.fields), strings.Join(names, ", "))
+		return fmt.Errorf("%d names in Params for %d parameters: %s", len(names), len(p.fields), strings.Join(names, ", "))
 	}
 	for i, name := range names {
 		if _, twice := p.byName[name]; twice || name == "" {
-			return fmt.Errorf("Params: %q is empty or there twice", name)
+			return fmt.Errorf("name %q in Params is empty or there twice", name)
 		}
 		p.byName[name] = i
 		p.fields[i].name = name
