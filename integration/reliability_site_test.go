@@ -96,7 +96,7 @@ type twin struct {
 func (s *twinSite) start(w twin) *harness.Process {
 	s.t.Helper()
 	c := harness.Command{
-		Name: w.name, Dir: filepath.Join(s.lab.Root(), "integration", "reliability"),
+		Name: strings.NewReplacer("/", "-", " ", "_").Replace(s.t.Name()) + "-" + w.name, Dir: filepath.Join(s.lab.Root(), "integration", "reliability"),
 		Env:         append([]string{"RELIABILITY_JOURNAL=" + s.server.URLFor(twinJournal)}, w.env...),
 		StopTimeout: 3 * time.Second, MayBeKilled: true, // its tasks take as long as a test needs
 	}

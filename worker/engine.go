@@ -78,7 +78,7 @@ func newEngine(cfg Config, h *handlers, exec *executor, settle *settler) *engine
 	}
 	e.schedule = newSchedule(e.observer.waiting)
 	e.slots = newSlots(e.work, e.observer.slots)
-	settle.ended = e.table.remove
+	settle.ended = e.ended
 	if cfg.AutoscaleMax > 0 {
 		e.scaler = newAutoscaler(cfg.Concurrency, cfg.AutoscaleMax, e)
 	}
@@ -407,15 +407,35 @@ func (e *engine) work(j *job) {
 	rep = e.exec.run(ctx, j)
 }
 
-// ackEarly acks before the handlers run; false when that was not possible.
+// ackEarly acks before the handlers run; false when that was not possible. It makes room for another message, unless the site wants none
+// taken before a slot is free: then the window is narrower while the job runs.
 func (e *engine) ackEarly(p *phases, j *job) bool {
+	narrow := e.cfg.Settings.Celery.WorkerDisablePrefetch
+	if narrow {
+		e.source.addPrefetch(-1)
+	}
 	if !e.settle.insist(p.settle, j, "ack", j.ack) {
+		if narrow {
+			e.source.addPrefetch(1)
+		}
 		return false
 	}
 	j.mu.Lock()
-	j.acked = true
+	j.acked, j.narrows = true, narrow
 	j.mu.Unlock()
 	return true
+}
+
+// ended notes that a job has left the worker.
+func (e *engine) ended(j *job) {
+	j.mu.Lock()
+	narrows := j.narrows
+	j.narrows = false
+	j.mu.Unlock()
+	if narrows {
+		e.source.addPrefetch(1)
+	}
+	e.table.remove(j)
 }
 
 // limit ends the context at the job's hard time limit, and shortly afterwards the job, whatever its handlers do; stop must be

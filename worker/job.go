@@ -43,6 +43,7 @@ type job struct {
 	phase     phase
 	began     time.Time                // when its handlers were called
 	acked     bool                     // before its handlers ran
+	narrows   bool                     // the prefetch window is narrower by one until it has ended
 	over      bool                     // ended, by its handlers' return or without them
 	abandoned bool                     // ended without them, and another goroutine has their slot
 	cancel    context.CancelCauseFunc  // ends the handlers' context; nil before they are called
