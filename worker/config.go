@@ -81,7 +81,8 @@ type Config struct {
 	// take, which is Celery's warm shutdown; Cold ends it.
 	SoftStopTimeout time.Duration
 	// SoftShutdownTimeout is what a cold stop (Worker.Stop) still gives running handlers. Zero: the setting
-	// worker_soft_shutdown_timeout of Celery 5.5 and later, which is nothing by default.
+	// worker_soft_shutdown_timeout of Celery 5.5 and later, which is nothing by default. A worker without running handlers does not
+	// wait, whatever worker_enable_soft_shutdown_on_idle says: what waits for its ETA has gone back to its queue before.
 	SoftShutdownTimeout time.Duration
 	// HardStopTimeout is how long they may go on after their own context was then cancelled. Zero: 5 s.
 	HardStopTimeout time.Duration

@@ -271,6 +271,6 @@ func (r *remote) shutdown(_ context.Context, args *arguments) (celeryproto.Raw, 
 		reason = "Got shutdown from remote"
 	}
 	r.log.Warn("shutdown by remote control", "reason", printable(reason))
-	r.engine.stop(false)
+	r.engine.stop(Warm)
 	return nil, errNoReplyWanted
 }

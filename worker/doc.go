@@ -149,5 +149,6 @@
 // When ctx ends, or Stop(Warm) is called: not ready; no more is taken; running handlers get SoftStopTimeout; their contexts end; they
 // get HardStopTimeout; what is unacked, tasks waiting for their ETA included, goes back to the head of its queue; Redis is closed.
 // Stop(Cold), also during a warm stop, ends the contexts after SoftShutdownTimeout; a task that was acked early and is cut off has RETRY
-// as its state, as in Celery. A still harder stop is the process's end: unacked tasks are then restored after the visibility timeout.
+// as its state, as in Celery. Stop(Hard) waits for no handler: what is unacked goes back, and Run returns ErrStuck. A still harder stop is
+// the process's end: unacked tasks are then restored after the visibility timeout.
 package worker

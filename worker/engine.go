@@ -62,8 +62,7 @@ type engine struct {
 	// settleC carries work to idle settling goroutines. Sent by background, closed by drain; unbuffered, so that what no
 	// idle one takes gets a goroutine of its own.
 	settleC chan func()
-	coldC   chan struct{} // closed by stop: running handlers are not waited for
-	coldly  sync.Once
+	stops   stops
 
 	mu       sync.Mutex     // guards closed and sends to settleC against its close
 	settling sync.WaitGroup // jobs and goroutines that write to Redis how a job ended; at most the prefetch window and the parked jobs
@@ -74,8 +73,9 @@ type engine struct {
 func newEngine(cfg Config, h *handlers, exec *executor, settle *settler) *engine {
 	e := &engine{
 		cfg: cfg, handlers: h, exec: exec, settle: settle, log: cfg.Logger, observer: &cfg.Observer,
-		revoked: newRevokedSet(), events: settle.events, settleC: make(chan func()), coldC: make(chan struct{}),
+		revoked: newRevokedSet(), events: settle.events, settleC: make(chan func()),
 	}
+	e.stops.init()
 	e.schedule = newSchedule(e.observer.waiting)
 	e.slots = newSlots(e.work, e.observer.slots)
 	settle.ended = e.ended
@@ -170,77 +170,6 @@ func (e *engine) unbegun() []*job {
 	return jobs
 }
 
-// drain waits for what runs and for what is being written, within the two stop timeouts.
-func (e *engine) drain(p *phases) error {
-	idleC := make(chan struct{})
-	var waiter sync.WaitGroup // left behind together with the handlers when they are stuck
-	abandoned := 0            // read after idleC is closed
-	waiter.Go(func() {
-		abandoned = e.slots.wait()
-		e.mu.Lock()
-		e.closed = true
-		close(e.settleC)
-		e.mu.Unlock()
-		e.settling.Wait()
-		close(idleC)
-	})
-	ended := func() error {
-		if abandoned > 0 {
-			e.log.Error("handlers still run whose tasks are over, left behind", "handlers", abandoned)
-			return ErrStuck
-		}
-		return nil
-	}
-	if e.awaitHandlers(idleC) {
-		return ended()
-	}
-	p.stopWork(errStopped)
-	if within(e.cfg.HardStopTimeout, idleC) {
-		return ended()
-	}
-	p.stopSettle(errStopped)
-	if within(e.cfg.HardStopTimeout, idleC) {
-		e.log.Warn("Redis did not take in time how tasks ended: they will run again")
-		return ended()
-	}
-	e.log.Error("handlers ignore the end of their context, left behind", "after", e.cfg.HardStopTimeout)
-	return ErrStuck
-}
-
-// awaitHandlers waits for what runs, as long as a warm stop may take, or a cold one once that is asked for.
-func (e *engine) awaitHandlers(idleC <-chan struct{}) bool {
-	var warmC <-chan time.Time
-	if e.cfg.SoftStopTimeout >= 0 {
-		timer := time.NewTimer(e.cfg.SoftStopTimeout)
-		defer timer.Stop()
-		warmC = timer.C
-	}
-	select {
-	case <-idleC:
-		return true
-	case <-warmC:
-		e.log.Warn("tasks still run, the contexts of their handlers end now", "after", e.cfg.SoftStopTimeout)
-		return false
-	case <-e.coldC:
-	}
-	if soft := e.cfg.SoftShutdownTimeout; soft > 0 {
-		e.log.Warn("soft shutdown: tasks that still run after it are cancelled", "timeout", soft)
-		if within(soft, idleC) {
-			return true
-		}
-	}
-	e.log.Warn("cold shutdown: the contexts of running handlers end now")
-	return false
-}
-
-// stop ends the worker as its context would; cold does not wait for running handlers.
-func (e *engine) stop(cold bool) {
-	if cold {
-		e.coldly.Do(func() { close(e.coldC) })
-	}
-	e.phases.stopFetch(errStopped)
-}
-
 // resize changes how many tasks run at once, and with it how many are held.
 func (e *engine) resize(n int) {
 	e.mu.Lock()
@@ -249,18 +178,6 @@ func (e *engine) resize(n int) {
 	e.slots.resize(n)
 	if e.cfg.AutoscaleMax == 0 {
 		e.source.addPrefetch(e.cfg.prefetchOf(n - size))
-	}
-}
-
-// within waits for c to be closed.
-func within(d time.Duration, c <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-c:
-		return true
-	case <-timer.C:
-		return false
 	}
 }
 

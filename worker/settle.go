@@ -208,6 +208,10 @@ func (s *settler) replace(ctx context.Context, j *job, rep Report) (Report, bool
 	return rep, s.ack(ctx, j)
 }
 
+// errCancelled is what Celery stores for a task that its cold shutdown interrupts (celery 5.7, worker/request.py, _announce_cancelled),
+// but for its text, which there is lost in the repr of an exception that contains itself.
+var errCancelled = &Exception{Type: "Retry", Module: moduleCelery, Args: []any{"cancelled by Celery", nil, nil}}
+
 // abandon leaves a job that the worker's stop interrupted in unacked, to be given back. One that was acked already is lost; whoever
 // waits for it learns that, as at Celery's cold shutdown.
 func (s *settler) abandon(ctx context.Context, j *job) bool {
@@ -216,7 +220,7 @@ func (s *settler) abandon(ctx context.Context, j *job) bool {
 	}
 	j.logger(s.log).WarnContext(ctx, "task interrupted by the stop, and acked before it ran: lost")
 	if s.storesErrors(j) {
-		s.store(ctx, j, s.retryMeta(j, &RetryError{Err: errors.New("cancelled by Celery")}))
+		s.store(ctx, j, s.retryMeta(j, &RetryError{Err: errCancelled}))
 	}
 	return true
 }

@@ -62,17 +62,21 @@ const (
 	// Warm waits for running tasks, up to Config.SoftStopTimeout, as Celery on SIGTERM.
 	Warm StopMode = iota
 	// Cold ends the contexts of running tasks, after Config.SoftShutdownTimeout if that is set, as Celery on SIGQUIT or a second
-	// SIGTERM. What was not acked goes back to its queue.
+	// SIGINT. What was not acked goes back to its queue.
 	Cold
+	// Hard waits for no handler any more: what was not acked goes back to its queue now, and Run returns ErrStuck when handlers
+	// still run.
+	Hard
 )
 
-// Stop makes Run return as the end of its context does. A Cold one after a Warm one ends the wait of that.
+// Stop makes Run return as the end of its context does. A Cold one after a Warm one ends the wait of that, a further Cold one that of
+// Config.SoftShutdownTimeout, and a Hard one any wait.
 func (w *Worker) Stop(mode StopMode) error {
 	e := w.engine.Load()
 	if e == nil {
 		return errNotRunning
 	}
-	e.stop(mode == Cold)
+	e.stop(mode)
 	return nil
 }
 

@@ -39,6 +39,8 @@ const (
 	defaultMaxDelayed = 1000
 	// stopTimeout bounds what Run does with Redis at the end.
 	stopTimeout = 5 * time.Second
+	// settlingPoll is how often Run then looks whether callers have settled their deliveries.
+	settlingPoll = 10 * time.Millisecond
 )
 
 func (c ConsumerConfig) withDefaults() ConsumerConfig {
@@ -84,7 +86,10 @@ type Consumer struct {
 	sharesResults bool // cfg.Results is on the same server
 
 	tookC chan struct{} // closed by Run when taking has ended
+	backC chan struct{} // closed by RestoreAll: Run waits for nothing any more
 	wakeC chan struct{} // anybody sends, the take loop receives; capacity 1: the loop looks at everything when it wakes
+
+	backOnce sync.Once
 
 	mu       sync.Mutex
 	held     heldList // taken and not ended
@@ -107,7 +112,7 @@ func (b *Broker) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	}
 	cfg = cfg.withDefaults()
 	c := &Consumer{
-		b: b, cfg: cfg, id: uuid.NewString(), wakeC: make(chan struct{}, 1), tookC: make(chan struct{}),
+		b: b, cfg: cfg, id: uuid.NewString(), wakeC: make(chan struct{}, 1), tookC: make(chan struct{}), backC: make(chan struct{}),
 		prefetch: cfg.Prefetch, queues: cfg.Queues,
 	}
 	c.settler = newSettler(b, c.finish)
@@ -358,8 +363,8 @@ func (c *Consumer) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	err := c.Restore(ctx, c.snapshot()...)
-	if c.settling() { // callers are at it right now, or delayed requeues: they get their answers
-		c.awaitEmpty(ctx, stopTimeout)
+	for c.settling() && sleep(ctx, settlingPoll) { // what callers do not bring to an end is held again, and restored then
+		err = c.Restore(ctx, c.snapshot()...)
 	}
 	if n := c.Held(); n > 0 {
 		return errors.Join(err, fmt.Errorf("redisbroker: consumer: %d deliveries stay unacked until their visibility timeout", n))
@@ -382,7 +387,7 @@ func (c *Consumer) settling() bool {
 	return slices.ContainsFunc(c.snapshot(), func(d *Delivery) bool { return d.state.Load() == stateSettling })
 }
 
-// awaitEmpty returns when nothing is held, after d, or at the end of ctx.
+// awaitEmpty returns when nothing is held, after RestoreAll, after d, or at the end of ctx.
 func (c *Consumer) awaitEmpty(ctx context.Context, d time.Duration) {
 	c.mu.Lock()
 	if c.held.n == 0 {
@@ -396,6 +401,7 @@ func (c *Consumer) awaitEmpty(ctx context.Context, d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-emptyC:
+	case <-c.backC:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -435,8 +441,12 @@ func (c *Consumer) Restore(ctx context.Context, deliveries ...*Delivery) error {
 	return errors.Join(errs...)
 }
 
-// RestoreAll is Restore for everything that is held.
-func (c *Consumer) RestoreAll(ctx context.Context) error { return c.Restore(ctx, c.snapshot()...) }
+// RestoreAll is Restore for everything that is held, and the end of Run's wait for what is not settled yet: what somebody is still
+// settling ends that way, or is restored after it.
+func (c *Consumer) RestoreAll(ctx context.Context) error {
+	defer c.backOnce.Do(func() { close(c.backC) })
+	return c.Restore(ctx, c.snapshot()...)
+}
 
 // waitClient makes a client for n blocking commands at a time.
 func (b *Broker) waitClient(n int) *redis.Client {

@@ -248,6 +248,18 @@ func (o *options) logger(sys System) (*slog.Logger, io.Writer, func() error, err
 	return nil, nil, nil, errors.Join(fmt.Errorf("--log-format: %q is neither text nor json", o.logFormat), closeLog())
 }
 
+// remapEnv is the environment variable by which SIGTERM is a cold stop of a Celery worker (celery 5.7, apps/worker.py; billiard 4,
+// common.py): REMAP_SIGTERM=SIGQUIT, on platforms that send nothing else.
+const remapEnv, remapQuit = "REMAP_SIGTERM", "SIGQUIT"
+
+func remapped(sys System, logger *slog.Logger) bool {
+	to, _ := sys.LookupEnv(remapEnv)
+	if to != "" && to != remapQuit {
+		logger.Warn(remapEnv+" has no effect: only "+remapQuit+" has a meaning", "value", to)
+	}
+	return to == remapQuit
+}
+
 // work runs the worker.
 func (p Program) work(ctx context.Context, sys System, o *options) (status int) {
 	logger, out, closeLog, err := o.logger(sys)
@@ -284,5 +296,5 @@ func (p Program) work(ctx context.Context, sys System, o *options) (status int) 
 			}
 		}()
 	}
-	return p.serve(ctx, sys, o, &running{worker: w, logger: logger, out: out})
+	return p.serve(ctx, sys, o, &running{worker: w, logger: logger, out: out, termIsQuit: remapped(sys, logger)})
 }

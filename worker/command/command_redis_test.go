@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -40,6 +41,7 @@ func (o *output) String() string {
 // program is one that runs.
 type program struct {
 	t       testing.TB
+	server  *redistest.Server
 	client  *worker.Client
 	signals chan os.Signal
 	out     output
@@ -49,9 +51,17 @@ type program struct {
 
 func start(t testing.TB, args ...string) *program {
 	t.Helper()
+	return startWith(t, noEnv, nil, args...)
+}
+
+// startWith adds an environment and settings of Celery.
+func startWith(t testing.TB, lookupEnv func(string) (string, bool), celery map[string]any, args ...string) *program {
+	t.Helper()
 	server := redistest.Start(t)
+	settled := map[string]any{"broker_url": server.URLFor(0), "result_backend": server.URLFor(1)}
+	maps.Copy(settled, celery)
 	file, err := json.Marshal(map[string]any{
-		"schema": 1, "celery": map[string]any{"broker_url": server.URLFor(0), "result_backend": server.URLFor(1)},
+		"schema": 1, "celery": settled,
 		"channel_layer": map[string]any{"hosts": []any{map[string]any{"url": server.URLFor(2)}}},
 	})
 	if err != nil {
@@ -74,7 +84,7 @@ func start(t testing.TB, args ...string) *program {
 			t.Error(err)
 		}
 	})
-	p := &program{t: t, client: client, signals: make(chan os.Signal), doneC: make(chan int, 1), release: make(chan struct{})}
+	p := &program{t: t, server: server, client: client, signals: make(chan os.Signal), doneC: make(chan int, 1), release: make(chan struct{})}
 	register := func(w *worker.Worker) {
 		worker.HandleTask(w, worker.Task[struct{}, string]{Name: "waits", Run: func(ctx context.Context, _ *worker.TaskCall, _ struct{}) (string, error) {
 			select {
@@ -93,7 +103,7 @@ func start(t testing.TB, args ...string) *program {
 	group.Go(func() {
 		shop := Program{App: "shop", Register: register, Config: worker.Config{HardStopTimeout: time.Minute}}
 		p.doneC <- shop.Run(context.Background(), System{
-			Args: append([]string{"--settings", path, "-n", "shop@test"}, args...), LookupEnv: noEnv, Stdout: &p.out, Stderr: &p.out, Signals: p.signals,
+			Args: append([]string{"--settings", path, "-n", "shop@test"}, args...), LookupEnv: lookupEnv, Stdout: &p.out, Stderr: &p.out, Signals: p.signals,
 		})
 	})
 	t.Cleanup(func() {
@@ -141,12 +151,18 @@ func (p *program) end(want int) {
 	}
 }
 
+// A warm stop stays one, whoever asks for it again by SIGTERM, or by SIGINT for the first time.
 func TestWarmStop(t *testing.T) {
 	t.Parallel()
 	p := start(t)
 	r := p.begin("waits")
-	p.signals <- syscall.SIGTERM
-	p.await("it stops taking", func() bool { return strings.Contains(p.out.String(), "warm shutdown") })
+	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGTERM, syscall.SIGHUP, os.Interrupt} {
+		p.signals <- s
+	}
+	p.signals <- sigDump // is obeyed after the others were
+	p.await("it stops taking", func() bool {
+		return strings.Contains(p.out.String(), "warm shutdown") && strings.Contains(p.out.String(), "stacks of all goroutines")
+	})
 	close(p.release)
 	p.end(exitOK)
 	var text string
@@ -160,33 +176,92 @@ func TestWarmStop(t *testing.T) {
 
 func TestColdStop(t *testing.T) {
 	t.Parallel()
-	for name, signals := range map[string][]os.Signal{"twice": {os.Interrupt, syscall.SIGTERM}, "quit": {syscall.SIGQUIT}} {
+	remap := env("REMAP_SIGTERM", "SIGQUIT")
+	for name, tc := range map[string]struct {
+		env     func(string) (string, bool)
+		signals []os.Signal
+	}{
+		"interrupted twice": {noEnv, []os.Signal{os.Interrupt, syscall.SIGTERM, os.Interrupt}},
+		"quit":              {noEnv, []os.Signal{syscall.SIGQUIT}},
+		"terminated, quit":  {noEnv, []os.Signal{syscall.SIGTERM, syscall.SIGQUIT}},
+		"remapped":          {remap, []os.Signal{syscall.SIGTERM}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := start(t)
+			p := startWith(t, tc.env, nil)
 			p.begin("waits")
-			for _, s := range signals {
+			for _, s := range tc.signals {
 				p.signals <- s
 			}
 			p.end(exitFailed)
-			if state, err := p.client.Result("unknown").State(t.Context()); err != nil || state != "PENDING" {
-				t.Errorf("%s, %v", state, err)
+			p.isBack()
+		})
+	}
+}
+
+// isBack fails unless the one task is in its queue again.
+func (p *program) isBack() {
+	p.t.Helper()
+	c := p.server.Client(p.t)
+	queued, held := c.LLen(context.Background(), "go").Val(), c.HLen(context.Background(), "unacked").Val()
+	if queued != 1 || held != 0 {
+		p.t.Errorf("%d messages in the queue and %d held, want the one in the queue", queued, held)
+	}
+}
+
+// The first SIGQUIT leaves running tasks the time of worker_soft_shutdown_timeout, the second does not.
+func TestSoftStop(t *testing.T) {
+	t.Parallel()
+	soft := map[string]any{"worker_soft_shutdown_timeout": 3600}
+	for name, again := range map[string]os.Signal{"ended": nil, "quit": syscall.SIGQUIT, "interrupted": os.Interrupt} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := startWith(t, noEnv, soft)
+			r := p.begin("waits")
+			p.signals <- syscall.SIGQUIT
+			p.await("it waits", func() bool { return strings.Contains(p.out.String(), "soft shutdown: tasks") })
+			if again != nil {
+				p.signals <- again
+				p.end(exitFailed)
+				p.isBack()
+				return
+			}
+			close(p.release)
+			p.end(exitFailed)
+			if err := r.Get(t.Context(), nil); err != nil {
+				t.Errorf("the task that was let end: %v", err)
 			}
 		})
 	}
 }
 
-func TestStopAtOnce(t *testing.T) {
+// The third leaves behind a handler that does not return, but not its task.
+func TestHardStop(t *testing.T) {
 	t.Parallel()
 	p := start(t)
 	p.begin("stuck")
 	for range 3 {
-		p.signals <- syscall.SIGTERM
+		p.signals <- syscall.SIGQUIT
+	}
+	p.end(exitFailed)
+	p.isBack()
+	close(p.release)
+}
+
+// The fourth waits for nothing, not even for Redis.
+func TestStopAtOnce(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	p.begin("stuck")
+	p.server.Pause()
+	for range 4 {
+		p.signals <- syscall.SIGQUIT
 	}
 	p.end(exitFailed)
 	if !strings.Contains(p.out.String(), "stopped at once") {
 		t.Error("nothing is said of it")
 	}
+	p.server.Resume()
 	close(p.release) // the worker that was left behind ends
 	p.await("it ends", func() bool { return strings.Contains(p.out.String(), "msg=stopped") })
 }

@@ -25,6 +25,8 @@ type running struct {
 	worker *worker.Worker
 	logger *slog.Logger
 	out    io.Writer // where the log goes
+	// termIsQuit makes SIGTERM a cold stop.
+	termIsQuit bool
 }
 
 // serve runs the worker until it has stopped, and returns the exit status.
@@ -81,35 +83,56 @@ const (
 
 // untilStopped obeys OS signals until the worker has stopped.
 func (r *running) untilStopped(signals <-chan os.Signal, warm func(), doneC <-chan error) (how stopKind, err error) {
-	stops := 0
+	interrupted, colds := false, 0
 	for {
 		select {
 		case err := <-doneC:
 			return how, err
 		case s := <-signals:
+			cold := false
 			switch s {
 			case sigDump:
 				r.dump()
 				continue
 			case syscall.SIGQUIT:
-				stops = max(stops+1, 2)
-			default:
-				stops++
+				cold = true
+			case os.Interrupt:
+				cold = interrupted || colds > 0
+				interrupted = true
+			case syscall.SIGTERM:
+				cold = r.termIsQuit
 			}
-			switch stops {
-			case 1:
-				r.logger.Info("warm shutdown: waiting for running tasks; once more ends them", "signal", s.String())
+			if !cold {
+				r.logger.Info("warm shutdown: waiting for running tasks; SIGQUIT, or SIGINT once more, ends them", "signal", s.String())
 				warm()
-			case 2:
-				r.logger.Warn("cold shutdown; once more ends the process", "signal", s.String())
-				how = stoppedCold
-				if r.worker.Stop(worker.Cold) != nil { // it has not begun to consume
-					warm()
-				}
-			default:
+				continue
+			}
+			if colds++; colds > lastStop {
 				return stoppedAtOnce, nil
 			}
+			how = stoppedCold
+			r.stopColdly(colds, s, warm)
 		}
+	}
+}
+
+// lastStop is how often a cold stop can be asked for before the process just ends.
+const lastStop = 3
+
+// stopColdly stops the worker for the n-th time. warm stops one that has not begun to consume.
+func (r *running) stopColdly(n int, s os.Signal, warm func()) {
+	mode := worker.Cold
+	switch n {
+	case 1:
+		r.logger.Warn("cold shutdown; once more ends the wait of a soft shutdown", "signal", s.String())
+	case 2:
+		r.logger.Warn("cold shutdown: nothing may end any more; once more leaves behind what still runs", "signal", s.String())
+	default:
+		r.logger.Error("hard shutdown: what still runs is left behind; once more ends the process", "signal", s.String())
+		mode = worker.Hard
+	}
+	if r.worker.Stop(mode) != nil {
+		warm()
 	}
 }
 
