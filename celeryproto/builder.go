@@ -111,14 +111,7 @@ type object struct {
 func (b *builder) key(o *object, key string) error {
 	b.comma(o.n)
 	o.n++
-	switch key {
-	case keyType:
-		o.seen |= markerType
-	case keyValue:
-		o.seen |= markerValue
-	default:
-		o.seen |= markerOther
-	}
+	o.seen |= markerOf(key)
 	b.dst = append(AppendString(b.dst, key), ": "...)
 	return b.fits()
 }

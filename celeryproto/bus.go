@@ -20,7 +20,7 @@ func busEnvelope(o BusOptions, body []byte, headers Members, mode int, exchange,
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckJSON(body, JSONLimits{}); err != nil {
+	if err := checkRaw(body, JSONLimits{}); err != nil {
 		return nil, &EncodeError{Path: keyBody, Err: err}
 	}
 	if body, err = f.serialize(body); err != nil {

@@ -28,8 +28,10 @@ import (
 //   - json.Marshaler, whose output is checked and passed through, and
 //     encoding.TextMarshaler, as a string.
 //
-// A time.Duration is refused, as Python's timedelta is: say seconds. The error
-// is an *EncodeError.
+// A time.Duration is refused, as Python's timedelta is: say seconds. So is what
+// would be a typed value that kombu cannot read, an object with nothing but
+// "__type__" and "__value__" in it: a Python worker drops such a task, and
+// exits when it is in a header. The error is an *EncodeError.
 func EncodeValue(v any) (Raw, error) {
 	return AppendValue(nil, v)
 }
@@ -186,9 +188,28 @@ func (e *encoder) checked(r Raw) error {
 		e.raw("null")
 		return nil
 	}
-	if err := CheckJSON(r, e.limits()); err != nil {
+	if err := checkRaw(r, e.limits()); err != nil {
 		return &EncodeError{Err: err}
 	}
 	e.dst = append(e.dst, r...)
 	return nil
+}
+
+// checkRaw is CheckJSON for a text that others will read: kombu must know the typed values in it too.
+func checkRaw(r Raw, lim JSONLimits) error {
+	facts, err := Inspect(r, lim)
+	if err == nil && facts.TypedMarker {
+		err = checkTyped(r)
+	}
+	return err
+}
+
+// guarded calls a method of a value's own, whose panic is an error.
+func guarded(v any, method string, call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%T.%s panicked with a %T", v, method, p)
+		}
+	}()
+	return call()
 }

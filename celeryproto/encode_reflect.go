@@ -29,7 +29,11 @@ func (e *encoder) reflected(v reflect.Value) error {
 	case v.Type().Implements(jsonMarshaler):
 		return e.marshaler(v)
 	case v.Type().Implements(textMarshaler):
-		text, err := v.Interface().(encoding.TextMarshaler).MarshalText()
+		var text []byte
+		err := guarded(v.Interface(), "MarshalText", func() (err error) {
+			text, err = v.Interface().(encoding.TextMarshaler).MarshalText()
+			return err
+		})
 		if err != nil {
 			return errValue(v.Interface(), err)
 		}
@@ -68,9 +72,13 @@ func (e *encoder) reflected(v reflect.Value) error {
 }
 
 func (e *encoder) marshaler(v reflect.Value) error {
-	b, err := v.Interface().(json.Marshaler).MarshalJSON()
+	var b []byte
+	err := guarded(v.Interface(), "MarshalJSON", func() (err error) {
+		b, err = v.Interface().(json.Marshaler).MarshalJSON()
+		return err
+	})
 	if err == nil {
-		err = CheckJSON(b, e.limits())
+		err = checkRaw(b, e.limits())
 	}
 	if err != nil {
 		return errValue(v.Interface(), err)
@@ -137,12 +145,15 @@ func (e *encoder) object(v reflect.Value) error {
 		entries = append(entries, entry{key, iter.Value()})
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.key, b.key) })
-	return e.nested(func() error {
+	start := len(e.dst)
+	var seen markerKeys
+	err := e.nested(func() error {
 		e.raw("{")
 		for i, entry := range entries {
 			if i > 0 {
 				e.raw(", ")
 			}
+			seen |= markerOf(entry.key)
 			if err := e.member(entry.key, entry.value); err != nil {
 				return err
 			}
@@ -150,6 +161,21 @@ func (e *encoder) object(v reflect.Value) error {
 		e.raw("}")
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return e.readable(seen, start)
+}
+
+// readable checks the object that was written from start on, when it has the keys of a typed value.
+func (e *encoder) readable(seen markerKeys, start int) error {
+	if seen != markerBoth {
+		return nil
+	}
+	if err := checkTyped(e.dst[start:]); err != nil {
+		return &EncodeError{Err: err}
+	}
+	return nil
 }
 
 func (e *encoder) member(key string, v reflect.Value) error {
@@ -186,18 +212,19 @@ func (e *encoder) structure(v reflect.Value) error {
 	if err != nil {
 		return err
 	}
-	return e.nested(func() error {
+	start := len(e.dst)
+	var seen markerKeys
+	err = e.nested(func() error {
 		e.raw("{")
-		first := true
 		for _, f := range fields {
 			value, ok := f.in(v)
 			if !ok {
 				continue
 			}
-			if !first {
+			if seen != 0 {
 				e.raw(", ")
 			}
-			first = false
+			seen |= markerOf(f.name)
 			if err := e.member(f.name, value); err != nil {
 				return err
 			}
@@ -205,6 +232,10 @@ func (e *encoder) structure(v reflect.Value) error {
 		e.raw("}")
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return e.readable(seen, start)
 }
 
 // within puts the place in front of the path of an error.

@@ -75,6 +75,37 @@ func TestEncodeGoValues(t *testing.T) {
 	}
 }
 
+// panicking panics when it is encoded, panickingText as well.
+type (
+	panicking     struct{}
+	panickingText struct{}
+)
+
+func (panicking) MarshalJSON() ([]byte, error)     { panic("no") }
+func (panickingText) MarshalText() ([]byte, error) { panic(errors.New("no")) }
+
+// zeroPanics has a method that omitzero asks.
+type zeroPanics int
+
+func (zeroPanics) IsZero() bool { panic("no") }
+
+// What looks like a typed value and is one, or has a key more, is written.
+func TestEncodeTyped(t *testing.T) {
+	t.Parallel()
+	for want, v := range map[string]any{
+		`{"__type__": "date", "__value__": "2020-01-01"}`: map[string]any{"__type__": "date", "__value__": "2020-01-01"},
+		`{"__type__": "money", "__value__": 1, "x": 1}`:   map[string]any{"__type__": "money", "__value__": 1, "x": 1},
+		`{"__type__": "money"}`:                           map[string]any{"__type__": "money"},
+		`{"n": 0}`: struct {
+			N zeroPanics `json:"n,omitzero"`
+		}{},
+	} {
+		if got, err := EncodeValue(v); err != nil || string(got) != want {
+			t.Errorf("got %s, %v, want %s", got, err, want)
+		}
+	}
+}
+
 func TestEncodeRefused(t *testing.T) {
 	t.Parallel()
 	cycle := map[string]any{}
@@ -96,7 +127,18 @@ func TestEncodeRefused(t *testing.T) {
 		"tag": map[string]any{"tag": struct {
 			A int `json:",string"`
 		}{}},
-		"naive": map[string]any{"naive": NaiveTime{}},
+		"naive":       map[string]any{"naive": NaiveTime{}},
+		"money":       map[string]any{"money": map[string]any{"__type__": "money", "__value__": 1}},
+		"empty type":  map[string]any{"empty type": map[string]string{"__type__": "", "__value__": ""}},
+		"no datetime": map[string]any{"no datetime": map[string]any{"__type__": "datetime", "__value__": "tomorrow"}},
+		"struct": map[string]any{"struct": struct {
+			Type  string `json:"__type__"`
+			Value int    `json:"__value__"`
+		}{"money", 1}},
+		"raw money": map[string]any{"raw money": money},
+		"marshaled": map[string]any{"marshaled": marshaler(money)},
+		"panics":    map[string]any{"panics": panicking{}},
+		"as text":   map[string]any{"as text": panickingText{}},
 	} {
 		dst := []byte("kept")
 		got, err := AppendValue(dst, v)

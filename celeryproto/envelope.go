@@ -188,6 +188,11 @@ func (r *fieldReader) body() (body string, isBytes bool) {
 // Append appends the envelope as kombu writes it. It refuses (*EncodeError)
 // what DecodeEnvelope would refuse.
 func (e *Envelope) Append(dst []byte) ([]byte, error) {
+	if e.wire == nil {
+		if err := e.validateNew(); err != nil {
+			return dst, err
+		}
+	}
 	if e.wire == nil && len(e.Extra) == 0 {
 		return e.appendNew(dst, nil)
 	}
@@ -207,6 +212,13 @@ func (e *Envelope) Append(dst []byte) ([]byte, error) {
 		return dst, err
 	}
 	return mergeFields(e.wire, orig, now).Append(dst), nil
+}
+
+// validateNew checks what is written as it stands.
+func (e *Envelope) validateNew() error {
+	p := &e.Properties
+	return validateMembers(membersAt{keyHeaders, e.Headers}, membersAt{PartEnvelope, e.Extra}, membersAt{keyProperties, p.Extra},
+		membersAt{keyProperties + "." + keyDeliveryInfo, p.DeliveryInfo.Extra})
 }
 
 // appendNew appends an envelope that never was on the wire, without detours.

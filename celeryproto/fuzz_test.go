@@ -3,6 +3,7 @@ package celeryproto
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"reflect"
 	"testing"
@@ -182,6 +183,9 @@ func FuzzDecodeTask(f *testing.F) {
 		task.src = nil
 		task.SetQueue("q") // a readable message can lack it, a new one cannot
 		fresh, err := task.Envelope()
+		if errors.Is(err, ErrTooDeep) || task.validateNew() != nil {
+			return // passed on, but not sent
+		}
 		if err != nil {
 			t.Fatalf("cannot be written anew: %v", err)
 		}

@@ -10,6 +10,13 @@ const (
 	DefaultMaxDepth = 512
 	// DefaultMaxIntDigits is CPython's sys.int_info.default_max_str_digits.
 	DefaultMaxIntDigits = 4300
+	// MaxSendDepth is how deep each part of a new task (arguments, headers, what
+	// follows) may be nested. A worker of Celery's with the pool prefork pickles
+	// the arguments and headers for its child processes, which takes two of the
+	// interpreter's 1000 levels for each: at 470 and more it exits and gives the
+	// message back, so that the next worker dies of it too (celery 5.7,
+	// concurrency/asynpool.py, CPython 3.11).
+	MaxSendDepth = 400
 	// maxMaxDepth bounds the recursion whatever the caller asks for.
 	maxMaxDepth = 10_000
 )

@@ -30,6 +30,11 @@ func markerKey(quoted []byte, escaped bool) markerKeys {
 		var buf [maxMarkerKey]byte
 		key = appendUnquoted(buf[:0], key)
 	}
+	return markerOf(key)
+}
+
+// markerOf classifies a key.
+func markerOf[T string | []byte](key T) markerKeys {
 	switch string(key) {
 	case keyType:
 		return markerType

@@ -166,7 +166,7 @@ func lenientInt(value Raw) (int, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 32)
 	if err != nil {
-		return 0, errors.New("not an integer of 32 bits")
+		return 0, errNotInt32
 	}
 	return int(n), nil
 }

@@ -232,7 +232,11 @@ func (m *ResultMeta) checkJSON() error {
 		if len(part.value) == 0 {
 			continue
 		}
-		if err := CheckJSON(part.value, JSONLimits{MaxDepth: DefaultMaxDepth - 1}); err != nil {
+		check := checkRaw
+		if m.wire != nil { // what an application has registered is relayed
+			check = func(r Raw, lim JSONLimits) error { return CheckJSON(r, lim) }
+		}
+		if err := check(part.value, JSONLimits{MaxDepth: DefaultMaxDepth - 1}); err != nil {
 			return &EncodeError{Path: part.path, Err: err}
 		}
 	}

@@ -40,7 +40,9 @@ func isZero(v reflect.Value) bool {
 		if v.Kind() == reflect.Pointer && v.IsNil() {
 			return true
 		}
-		return z.IsZero()
+		zero := false
+		err := guarded(z, "IsZero", func() error { zero = z.IsZero(); return nil })
+		return err == nil && zero // what cannot tell is written
 	}
 	return v.IsZero()
 }

@@ -89,6 +89,11 @@ func decodeV2(src *Envelope, payload Raw, facts Facts) (*Task, error) {
 	if err := t.checkCall("[0]", "[1]", facts); err != nil {
 		return nil, err
 	}
+	if facts.TypedMarker && string(elements[2]) != emptyEmbed {
+		if err := checkTyped(elements[2]); err != nil {
+			return nil, &DecodeError{Part: PartBody, Field: "[2]", Offset: -1, Err: err}
+		}
+	}
 	switch embed := elements[2]; embed.Kind() {
 	case KindNull:
 	case KindObject:

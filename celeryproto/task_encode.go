@@ -5,11 +5,22 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
 
-var errNotFinite = errors.New("not a finite number")
+var (
+	errNotFinite = errors.New("not a finite number")
+	errNotUTF8   = errors.New("not UTF-8")
+	errNotInt32  = errors.New("not an integer of 32 bits")
+	errSeparator = errors.New("has kombu's separator in it")
+)
+
+// keySeparator is what kombu puts between the name of a queue and its priority, and between the parts of a binding (kombu 5.7,
+// transport/redis.py, Channel.sep).
+const keySeparator = "\x06\x16"
 
 // Envelope is the message for the task. A new task gets Python's full set of
 // headers and a fresh delivery tag unless it has one; a decoded one keeps the
@@ -106,12 +117,87 @@ func (t *Task) validate() error {
 			return err
 		}
 	}
+	if t.isNew() {
+		if err := t.validateNew(); err != nil {
+			return err
+		}
+	}
 	return t.validateJSON()
+}
+
+// isNew tells whether the task never was on the wire.
+func (t *Task) isNew() bool { return t.src == nil || t.src.wire == nil }
+
+// validateNew checks what a worker of Celery's cannot cope with, whoever reads the message in between.
+func (t *Task) validateNew() error {
+	p := &t.Properties
+	for _, text := range []struct{ path, text string }{
+		{keyTask, t.Name}, {keyID, t.ID}, {keyRootID, t.RootID}, {keyParentID, t.ParentID}, {keyGroup, t.GroupID},
+		{keyProperties + "." + keyCorrelationID, p.CorrelationID}, {keyProperties + "." + keyDeliveryTag, p.DeliveryTag},
+		{keyProperties + "." + keyDeliveryInfo + "." + keyExchange, p.DeliveryInfo.Exchange},
+		{keyProperties + "." + keyDeliveryInfo + "." + keyRoutingKey, p.DeliveryInfo.RoutingKey},
+	} {
+		if err := checkName(text.text); err != nil {
+			return &EncodeError{Path: text.path, Err: err}
+		}
+	}
+	index := 0
+	if t.GroupIndex != nil {
+		index = *t.GroupIndex
+	}
+	for _, number := range []struct {
+		path string
+		n    int
+	}{{keyRetries, t.Retries}, {keyGroupIndex, index}, {keyReplacedTaskNesting, t.ReplacedTaskNesting}} {
+		if number.n != int(int32(number.n)) {
+			return &EncodeError{Path: number.path, Err: errNotInt32}
+		}
+	}
+	return validateMembers(membersAt{PartHeaders, t.ExtraHeaders}, membersAt{PartBody, t.ExtraBody}, membersAt{"embed", t.Embed.Extra},
+		membersAt{keyProperties, p.Extra}, membersAt{keyProperties + "." + keyDeliveryInfo, p.DeliveryInfo.Extra})
+}
+
+// checkName checks a text that is, or may be, part of a key of Redis.
+func checkName(s string) error {
+	for i := range len(s) {
+		if c := s[i]; c < utf8.RuneSelf && c != keySeparator[0] {
+			continue
+		}
+		switch {
+		case !utf8.ValidString(s): // in the key and in the message it would be two different ones
+			return errNotUTF8
+		case strings.Contains(s, keySeparator):
+			return errSeparator
+		}
+		return nil
+	}
+	return nil
+}
+
+// membersAt are members that are written as they stand, and their place.
+type membersAt struct {
+	path    string
+	members Members
+}
+
+func validateMembers(all ...membersAt) error {
+	for _, at := range all {
+		for _, m := range at.members {
+			if len(m.Value) == 0 { // written as null
+				continue
+			}
+			if err := checkRaw(m.Value, JSONLimits{MaxDepth: MaxSendDepth}); err != nil {
+				return &EncodeError{Path: at.path + "." + m.Key, Err: err}
+			}
+		}
+	}
+	return nil
 }
 
 // validateJSON checks the parts that are already encoded: their kind, and that
 // they are JSON no deeper than a reader takes them inside of the message.
 func (t *Task) validateJSON() error {
+	isNew := t.isNew()
 	inEmbed := 2 // the body's array and the embed's object
 	if t.protocol() == 1 {
 		inEmbed = 1
@@ -136,9 +222,16 @@ func (t *Task) validateJSON() error {
 		}
 		lim := t.limits.JSON.withDefaults()
 		lim.MaxDepth = max(1, lim.MaxDepth-part.depth)
+		if isNew {
+			lim.MaxDepth = min(lim.MaxDepth, MaxSendDepth)
+		}
 		facts, err := Inspect(part.value, lim)
-		if err == nil && part.kind != KindInvalid && facts.Kind != part.kind {
+		switch {
+		case err != nil:
+		case part.kind != KindInvalid && facts.Kind != part.kind:
 			err = errKind(part.kind, facts.Kind)
+		case facts.TypedMarker && isNew:
+			err = checkTyped(part.value)
 		}
 		if err != nil {
 			return &EncodeError{Path: part.path, Err: err}

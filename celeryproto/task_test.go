@@ -255,10 +255,70 @@ func TestNewTaskRefused(t *testing.T) {
 		"header of its own": func() error {
 			return encodeQueued(&Task{ExtraHeaders: Members{{Key: "task", Value: rawNull}}})
 		},
+		"header no JSON":         func() error { return encodeQueued(&Task{ExtraHeaders: Members{{Key: "x", Value: Raw("{")}}}) },
+		"unknown type in header": func() error { return encodeQueued(&Task{ExtraHeaders: Members{{Key: "x", Value: money}}}) },
+		"unknown type in stamps": func() error { return encodeQueued(&Task{Stamps: Raw(`{"x": ` + string(money) + `}`)}) },
+		"unknown type in args":   func() error { return encodeQueued(&Task{Args: Raw("[" + string(money) + "]")}) },
+		"unknown type in chain":  func() error { return encodeQueued(&Task{Embed: Embed{Chain: Raw("[" + string(money) + "]")}}) },
+		"unknown type in embed":  func() error { return encodeQueued(&Task{Embed: Embed{Extra: Members{{Key: "x", Value: money}}}}) },
+		"unknown type, protocol 1": func() error {
+			return encodeQueued(&Task{Protocol: 1, ExtraBody: Members{{Key: "x", Value: money}}})
+		},
+		"unknown type in properties": func() error {
+			return encodeQueued(&Task{Properties: Properties{Extra: Members{{Key: "x", Value: money}}}})
+		},
+		"unknown type in delivery info": func() error {
+			return encodeQueued(&Task{Properties: Properties{DeliveryInfo: DeliveryInfo{Extra: Members{{Key: "x", Value: money}}}}})
+		},
+		"datetime that is none": func() error {
+			return encodeQueued(&Task{Args: Raw(`[{"__type__": "datetime", "__value__": "tomorrow"}]`)})
+		},
+		"name not UTF-8":      func() error { return encodeTask(&Task{Name: "\xff", ID: "i", Properties: inQueue}) },
+		"ID not UTF-8":        func() error { return encodeTask(&Task{Name: "t", ID: "\xff", Properties: inQueue}) },
+		"ID a lone surrogate": func() error { return encodeTask(&Task{Name: "t", ID: "\xed\xa0\x80", Properties: inQueue}) },
+		"queue not UTF-8": func() error {
+			task := &Task{Name: "t", ID: "i"}
+			task.SetQueue("q\xff")
+			return encodeTask(task)
+		},
+		"queue with kombu's separator": func() error {
+			task := &Task{Name: "t", ID: "i"}
+			task.SetQueue("q\x06\x163")
+			return encodeTask(task)
+		},
+		"retries beyond 32 bits": func() error { return encodeQueued(&Task{Retries: 1 << 40}) },
+		"args too deep":          func() error { return encodeQueued(&Task{Args: arraysOf(MaxSendDepth + 1)}) },
+		"chain too deep":         func() error { return encodeQueued(&Task{Embed: Embed{Chain: arraysOf(MaxSendDepth + 1)}}) },
+		"header too deep": func() error {
+			return encodeQueued(&Task{ExtraHeaders: Members{{Key: "x", Value: arraysOf(MaxSendDepth + 1)}}})
+		},
 	} {
 		if err := make(); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+var inQueue = Properties{DeliveryInfo: DeliveryInfo{RoutingKey: "q"}}
+
+// money is a typed value that kombu does not know by itself.
+var money = Raw(`{"__type__": "money", "__value__": 1}`)
+
+// nested is an array of arrays.
+func arraysOf(depth int) Raw { return Raw(strings.Repeat("[", depth) + strings.Repeat("]", depth)) }
+
+// What others wrote is passed on whatever a new task may not have, and a new one is as deep as MaxSendDepth says.
+func TestOldTaskIsPassedOn(t *testing.T) {
+	t.Parallel()
+	deep := arraysOf(DefaultMaxDepth - 1)
+	task := must(DecodeTask(must(DecodeEnvelope([]byte(envelopeWith(`{"task":"t","id":"\ud800"}`, `[`+string(deep)+`,{},{}]`))))(t)))(t)
+	task.Retries++
+	again := must(DecodeTask(must(DecodeEnvelope(must(task.Append(nil))(t)))(t)))(t)
+	if again.ID != task.ID || again.Retries != 1 || string(again.Args) != string(deep) {
+		t.Errorf("passed on as %q, retry %d, %d bytes", again.ID, again.Retries, len(again.Args))
+	}
+	if err := encodeQueued(&Task{Args: arraysOf(MaxSendDepth)}); err != nil {
+		t.Errorf("depth %d: %v", MaxSendDepth, err)
 	}
 }
 
@@ -320,20 +380,19 @@ func TestTaskAccepted(t *testing.T) {
 	t.Parallel()
 	zlibBody := base64.StdEncoding.EncodeToString(must(compress("gzip", []byte(minimalBody)))(t))
 	for name, text := range map[string]string{
-		"minimal":               envelopeWith(minimalHeaders, minimalBody),
-		"null embed":            envelopeWith(minimalHeaders, `[[],{},null]`),
-		"nulls":                 envelopeWith(`{"task":"t","id":"i","timelimit":null,"retries":null,"root_id":null,"eta":null,"compression":null,"redelivered":false}`, minimalBody),
-		"retries as text":       envelopeWith(`{"task":"t","id":"i","retries":"3"}`, minimalBody),
-		"eta of Go":             envelopeWith(`{"task":"t","id":"i","eta":"2026-11-23T09:01:45.123456789Z"}`, minimalBody),
-		"eta basic":             envelopeWith(`{"task":"t","id":"i","eta":"20261123T090145+0000"}`, minimalBody),
-		"typed eta":             envelopeWith(`{"task":"t","id":"i","eta":{"__type__":"datetime","__value__":"2026-11-23T09:01:45"}}`, minimalBody),
-		"unknown headers":       envelopeWith(`{"task":"t","id":"i","x":[NaN,{"a":1e999}]}`, minimalBody),
-		"hybrid":                envelopeWith(`{"task":"t","id":"i"}`, `{"args":[1],"kwargs":{},"retries":2,"eta":"2026-11-23T09:01:45"}`),
-		"protocol 1":            envelopeWith(`{}`, `{"task":"t","id":"i"}`),
-		"protocol 1, local":     envelopeWith(`{"x":1}`, `{"task":"t","id":"i","utc":false,"eta":"2026-11-23T09:01:45","more":[]}`),
-		"gzip by its name":      strings.Replace(envelopeWith(`{"task":"t","id":"i","compression":"gzip"}`, ""), `"body":""`, `"body":"`+zlibBody+`"`, 1),
-		"unknown type in embed": envelopeWith(minimalHeaders, `[[],{},{"chain":[{"__type__":"money","__value__":1}]}]`),
-		"plain text":            `{"body":"[[],{},{}]","content-type":"application/json","headers":{"task":"t","id":"i"},"properties":{"delivery_tag":"t","delivery_info":{"exchange":"","routing_key":"q"}}}`,
+		"minimal":           envelopeWith(minimalHeaders, minimalBody),
+		"null embed":        envelopeWith(minimalHeaders, `[[],{},null]`),
+		"nulls":             envelopeWith(`{"task":"t","id":"i","timelimit":null,"retries":null,"root_id":null,"eta":null,"compression":null,"redelivered":false}`, minimalBody),
+		"retries as text":   envelopeWith(`{"task":"t","id":"i","retries":"3"}`, minimalBody),
+		"eta of Go":         envelopeWith(`{"task":"t","id":"i","eta":"2026-11-23T09:01:45.123456789Z"}`, minimalBody),
+		"eta basic":         envelopeWith(`{"task":"t","id":"i","eta":"20261123T090145+0000"}`, minimalBody),
+		"typed eta":         envelopeWith(`{"task":"t","id":"i","eta":{"__type__":"datetime","__value__":"2026-11-23T09:01:45"}}`, minimalBody),
+		"unknown headers":   envelopeWith(`{"task":"t","id":"i","x":[NaN,{"a":1e999}]}`, minimalBody),
+		"hybrid":            envelopeWith(`{"task":"t","id":"i"}`, `{"args":[1],"kwargs":{},"retries":2,"eta":"2026-11-23T09:01:45"}`),
+		"protocol 1":        envelopeWith(`{}`, `{"task":"t","id":"i"}`),
+		"protocol 1, local": envelopeWith(`{"x":1}`, `{"task":"t","id":"i","utc":false,"eta":"2026-11-23T09:01:45","more":[]}`),
+		"gzip by its name":  strings.Replace(envelopeWith(`{"task":"t","id":"i","compression":"gzip"}`, ""), `"body":""`, `"body":"`+zlibBody+`"`, 1),
+		"plain text":        `{"body":"[[],{},{}]","content-type":"application/json","headers":{"task":"t","id":"i"},"properties":{"delivery_tag":"t","delivery_info":{"exchange":"","routing_key":"q"}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -382,6 +441,8 @@ func TestTaskRefused(t *testing.T) {
 		"args a text":           {envelopeWith(minimalHeaders, `["abc",{},{}]`), PartBody, "[0]"},
 		"embed a text":          {envelopeWith(minimalHeaders, `[[],{},"x"]`), PartBody, "[2]"},
 		"unknown type":          {envelopeWith(minimalHeaders, `[[{"__type__":"money","__value__":1}],{},{}]`), PartBody, "[0]"},
+		"unknown type in embed": {envelopeWith(minimalHeaders, `[[],{},{"chain":[{"__type__":"money","__value__":1}]}]`), PartBody, "[2]"},
+		"protocol 1, type":      {envelopeWith(`{}`, `{"task":"t","id":"i","callbacks":[{"__type__":"money","__value__":1}]}`), PartBody, "callbacks"},
 		"retries no number":     {header(`"retries":"many"`), PartHeaders, "retries"},
 		"timelimit one":         {header(`"timelimit":[1]`), PartHeaders, "timelimit"},
 		"timelimit text":        {header(`"timelimit":[null,"1"]`), PartHeaders, "timelimit[1]"},

@@ -56,6 +56,13 @@ func (t *Task) readCallV1(body Members, facts Facts) error {
 	if err := t.checkCall(keyArgs, keyKwargs, facts); err != nil {
 		return err
 	}
+	if facts.TypedMarker {
+		for _, m := range body {
+			if err := checkTyped(m.Value); err != nil {
+				return &DecodeError{Part: PartBody, Field: m.Key, Offset: -1, Err: err}
+			}
+		}
+	}
 	embed := embedOf(body)
 	t.Embed = Embed{Callbacks: embed.Callbacks, Errbacks: embed.Errbacks, Chord: embed.Chord}
 	return nil
