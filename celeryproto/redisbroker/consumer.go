@@ -315,7 +315,9 @@ func (c *Consumer) wake() {
 
 // finish is told the outcome of each operation, by the settler (or by Delivery.settle for a delivery known to be lost).
 func (c *Consumer) finish(d *Delivery, op *operation, err error) {
-	if errors.Is(err, ErrLost) && !d.lost.Swap(true) {
+	// A refresh that finds nothing because the delivery was settled before it says nothing: settling has told already, or will.
+	beside := op.outcome == "" && d.state.Load() != stateHeld
+	if errors.Is(err, ErrLost) && !beside && !d.lost.Swap(true) {
 		c.b.obs.lost(d.Queue)
 		c.b.logger.Warn("redisbroker: delivery lost, its task may run twice", "queue", d.Queue, "delivery_tag", d.Tag)
 	}

@@ -3,6 +3,7 @@ package redisbroker_test
 import (
 	"fmt"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -305,6 +306,24 @@ func TestRefreshKeepsDeliveries(t *testing.T) {
 	mustAck(t, d)
 	if left := unackedOf(t, c, prefix); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// What is acked while it is being refreshed is not lost.
+func TestRefreshBesideAck(t *testing.T) {
+	t.Parallel()
+	const total, window = 1000, 100
+	b, _, _ := shared(t, redisbroker.Options{
+		TransportOptions: redisbroker.TransportOptions{VisibilityTimeout: 3 * time.Millisecond}, // refreshed each millisecond
+		Observer:         redisbroker.Observer{Lost: func(string) { t.Error("a delivery was lost that nobody took") }},
+	})
+	consumer := mustConsume(t, b, redisbroker.ConsumerConfig{Queues: []string{"q"}, Prefetch: window, SkipRestore: true})
+	mustPublish(t, b, "q", numbers(0, total)...)
+	var group sync.WaitGroup
+	defer group.Wait()
+	for range total {
+		d := consumer.next(t)
+		group.Go(func() { mustAck(t, d) })
 	}
 }
 
