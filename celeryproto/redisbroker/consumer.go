@@ -214,7 +214,7 @@ func (c *Consumer) TakingEnded() <-chan struct{} { return c.tookC }
 
 func (c *Consumer) takeLoop(ctx context.Context, wg *sync.WaitGroup, handle func(*Delivery)) error {
 	var pause backoff
-	failing := false
+	outage := outageLog{logger: c.b.logger, what: "taking messages"}
 	idle := c.newIdleWait(nil)
 	for ctx.Err() == nil {
 		if queues := c.order(); !slices.Equal(queues, idle.queues) {
@@ -237,19 +237,13 @@ func (c *Consumer) takeLoop(ctx context.Context, wg *sync.WaitGroup, handle func
 		switch {
 		case err != nil:
 			c.b.obs.disconnected("take", err)
-			if !failing {
-				c.b.logger.Warn("redisbroker: taking messages fails, trying again", "err", err)
-			}
-			failing = true
+			outage.failed(err)
 			pause.wait(ctx)
 			continue
 		case len(deliveries) == 0:
 			idle.wait(ctx, c.wakeC)
 		}
-		if failing {
-			c.b.logger.Info("redisbroker: taking messages works again")
-		}
-		failing = false
+		outage.worked()
 		pause.reset()
 		for i, d := range deliveries {
 			if ctx.Err() != nil {

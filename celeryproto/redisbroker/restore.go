@@ -96,14 +96,16 @@ func (b *Broker) lockAbandoned(ctx context.Context) (bool, error) {
 func (c *Consumer) runRestore(ctx context.Context) {
 	interval := c.b.opts.UnackedRestoreInterval * time.Duration(c.b.opts.UnackedRestoreThrottle)
 	var pause backoff
+	outage := outageLog{logger: c.b.logger, what: "restoring overdue deliveries"}
 	for {
 		err := c.b.RestoreOverdue(ctx, c.holds)
 		wait := interval
 		if err != nil && ctx.Err() == nil {
 			c.b.obs.disconnected("restore", err)
-			c.b.logger.Warn("redisbroker: restore", "err", err)
+			outage.failed(err)
 			wait = min(interval, pause.pause())
 		} else {
+			outage.worked()
 			pause.reset()
 		}
 		if !sleep(ctx, wait) {

@@ -113,6 +113,7 @@ type Results struct {
 	// servers know where Redis is.
 	servers *servers
 
+	outage outageLog     // runStore only
 	storeC chan *storing // Store sends, runStore receives; never closed. A full one makes callers wait
 	stopC  chan struct{} // closed by Close
 	wg     sync.WaitGroup
@@ -149,6 +150,7 @@ func OpenResults(opts ResultOptions) (*Results, error) {
 	r := &Results{
 		opts: opts, prefix: resultPrefix(opts.KeyPrefix), client: redis.NewClient(dial), servers: servers, obs: &opts.Observer,
 		storeC: make(chan *storing, storeQueue), stopC: make(chan struct{}), subs: make(map[string]*subscription),
+		outage: outageLog{logger: opts.Logger, what: "storing results"},
 	}
 	r.wg.Go(r.runStore)
 	r.wg.Go(r.watchServers)
@@ -327,6 +329,7 @@ func (r *Results) storeAll(batch []*storing) {
 			wanted = append(wanted, s)
 		}
 		if batch = r.storeOnce(wanted); len(batch) == 0 {
+			r.outage.worked()
 			return
 		}
 		timer := time.NewTimer(pause.pause())
@@ -353,6 +356,7 @@ func (r *Results) storeOnce(batch []*storing) (again []*storing) {
 		wanted, err := r.keepFinal(ctx, batch)
 		if err != nil && Retryable(err) {
 			r.obs.disconnected("store", err)
+			r.outage.failed(err)
 			return batch
 		}
 		if batch = wanted; len(batch) == 0 {
@@ -381,6 +385,7 @@ func (r *Results) storeOnce(batch []*storing) (again []*storing) {
 			s.done(nil)
 		case Retryable(err):
 			r.obs.disconnected("store", err)
+			r.outage.failed(err)
 			r.servers.answered(err)
 			again = append(again, s)
 		default:

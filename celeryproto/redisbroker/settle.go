@@ -53,6 +53,7 @@ type settler struct {
 	b      *Broker
 	finish func(d *Delivery, op *operation, err error)
 	inC    chan *operation // submit sends, run receives; never closed. A full one makes callers wait, as Redis does
+	outage outageLog       // run only
 	ownDB  int             // of the messages
 	// resultsDB is where opComplete stores; the server is the same.
 	resultsDB int
@@ -60,7 +61,10 @@ type settler struct {
 }
 
 func newSettler(b *Broker, finish func(*Delivery, *operation, error)) *settler {
-	return &settler{b: b, finish: finish, inC: make(chan *operation, settleQueue), doneC: make(chan struct{})}
+	return &settler{
+		b: b, finish: finish, inC: make(chan *operation, settleQueue), doneC: make(chan struct{}),
+		outage: outageLog{logger: b.logger, what: "settling deliveries"},
+	}
 }
 
 // submit queues an operation; its done function will be called, unless submit returns an error.
@@ -108,11 +112,13 @@ func (s *settler) run(ctx context.Context) {
 		if batch = s.wanted(s.gather(batch)); len(batch) > 0 {
 			again, err := s.perform(ctx, batch)
 			if err != nil {
+				s.outage.failed(err)
 				unanswered = batch
 				pause.wait(ctx)
 				continue
 			}
 			if refused = append(refused, again...); len(refused) == 0 {
+				s.outage.worked()
 				pause.reset()
 			}
 		}
@@ -287,6 +293,7 @@ func (s *settler) answer(batch []*operation, replies []any) (again []*operation)
 		case string:
 			if err := replyError(reply); Retryable(err) {
 				s.b.servers.answered(err)
+				s.outage.failed(err)
 				again = append(again, op)
 			} else {
 				s.end(op, opError("settle", err))
