@@ -222,7 +222,8 @@ func (s *twinSite) fates(ctx context.Context, ids []string) (map[string]fate, er
 	return all, nil
 }
 
-// readMeta reads a stored result. The text of a WorkerLostError is not compared: there are no processes in Go.
+// readMeta reads a stored result. The text of a WorkerLostError is not compared, since there are no processes in Go, nor that of a Retry,
+// which in Celery is lost in the repr of an exception that contains itself.
 func readMeta(text []byte) (status, raised string, err error) {
 	var meta struct {
 		Status string
@@ -242,7 +243,7 @@ func readMeta(text []byte) (status, raised string, err error) {
 	if err := json.Unmarshal(meta.Result, &e); err != nil {
 		return "", "", err
 	}
-	if e.Type == "WorkerLostError" {
+	if e.Type == "WorkerLostError" || e.Type == "Retry" {
 		e.Message = nil
 	}
 	return meta.Status, fmt.Sprintf("%s.%s%v", e.Module, e.Type, e.Message), nil
