@@ -39,6 +39,7 @@ type stopCase struct {
 	fates     map[string]fate // in both languages
 	isCold    bool
 	pythonErr bool // its exit status is 1
+	rescued   bool // what the Go worker gave back runs in Python afterwards
 }
 
 // Marks of the tasks of a stopCase, in the order in which they are sent.
@@ -51,6 +52,9 @@ const (
 )
 
 const endless = 3600.0
+
+// lastETA is the last one that both languages have.
+var lastETA = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
 
 // Fates of the two tasks that run.
 var (
@@ -65,7 +69,7 @@ var stopCases = map[string]stopCase{
 		late: endless, early: endless, signals: []syscall.Signal{syscall.SIGINT, syscall.SIGINT}, fates: bothAreCut, isCold: true,
 	},
 	"terminated, quit": {
-		late: endless, early: endless, signals: []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT}, fates: bothAreCut, isCold: true,
+		late: endless, early: endless, signals: []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT}, fates: bothAreCut, isCold: true, rescued: true,
 	},
 	"remapped": {
 		env: []string{"REMAP_SIGTERM=SIGQUIT"}, late: endless, early: endless, signals: []syscall.Signal{syscall.SIGTERM}, fates: bothAreCut, isCold: true,
@@ -103,6 +107,9 @@ func TestStops(t *testing.T) {
 					t.Errorf("%s: wanted (-) and got (+):\n%s", language, diff)
 				}
 			}
+			if tc.rescued {
+				s.rescue(markLate)
+			}
 		})
 	}
 }
@@ -113,15 +120,15 @@ func (s *twinSite) stop(language string, tc stopCase) stopped {
 	ctx := s.ctx
 	p := s.start(twin{language: language, name: language, queue: language, args: []string{"-c", "2"}, env: tc.env})
 	marks := map[string]string{}
-	send := func(task, mark string, countdown time.Duration, seconds float64) {
-		marks[s.send(worker.TaskMessage{Name: task, Queue: language, Countdown: countdown}, mark, seconds)] = mark
+	send := func(task, mark string, eta time.Time, seconds float64) {
+		marks[s.send(worker.TaskMessage{Name: task, Queue: language, ETA: eta}, mark, seconds)] = mark
 	}
-	send("rel.late", markETA, time.Hour, 0)
-	send("rel.late", markLate, 0, tc.late)
-	send("rel.early", markEarly, 0, tc.early)
+	send("rel.late", markETA, lastETA, 0)
+	send("rel.late", markLate, time.Time{}, tc.late)
+	send("rel.early", markEarly, time.Time{}, tc.early)
 	s.awaitRuns(soon(s.t, ctx), "start", language, 2)
-	send("rel.late", markFirst, 0, 0)
-	send("rel.early", markSecond, 0, 0)
+	send("rel.late", markFirst, time.Time{}, 0)
+	send("rel.early", markSecond, time.Time{}, 0)
 	const held = 4 // the one that is acked early is not
 	must(s.t, harness.WaitFor(soon(s.t, ctx), "all is taken", func(ctx context.Context) error {
 		if n, err := s.held(ctx); err != nil || n != held {
@@ -169,4 +176,18 @@ func (s *twinSite) stop(language string, tc stopCase) stopped {
 	got.Held = must1(s.held(ctx))(s.t)
 	must(s.t, s.broker.Del(ctx, "unacked", "unacked_index").Err()) // the other worker shares them
 	return got
+}
+
+// rescue lets a Celery worker have what a Go worker left: it runs a task anew, and knows that it was delivered before.
+func (s *twinSite) rescue(mark string) {
+	s.t.Helper()
+	p := s.start(twin{language: python, name: "rescuer", queue: golang, args: []string{"-c", "2"}})
+	must(s.t, harness.WaitFor(soon(s.t, s.ctx), mark+" in Python", func(ctx context.Context) error {
+		runs, err := s.runs(ctx)
+		if !slices.ContainsFunc(runs, func(r twinRun) bool { return r.By == python && r.Mark == mark && r.Redelivered }) {
+			err = errors.Join(err, errors.New("not yet"))
+		}
+		return err
+	}))
+	p.Kill() // it would wait for the task
 }
