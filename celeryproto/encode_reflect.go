@@ -248,5 +248,12 @@ func within(place string, err error) error {
 	if inner.Path != "" && !strings.HasPrefix(inner.Path, "[") {
 		path += "."
 	}
-	return &EncodeError{Path: strings.TrimPrefix(path+inner.Path, "."), Err: inner.Err}
+	path = strings.TrimPrefix(path+inner.Path, ".")
+	if len(path) > maxPath {
+		path = strings.ToValidUTF8(path[:maxPath], "") + "…"
+	}
+	return &EncodeError{Path: path, Err: inner.Err}
 }
+
+// maxPath bounds the path of an error in bytes: that of a circle would be as long as it may be deep.
+const maxPath = 200

@@ -107,7 +107,7 @@ func (e *UnknownTypeError) Error() string {
 
 // EncodeError reports a Go value that has no counterpart in Python's JSON.
 type EncodeError struct {
-	// Path to the value, "args[2].price"; "" for the value itself.
+	// Path to the value, "args[2].price"; "" for the value itself. The beginning of a long one.
 	Path string
 	// Err says what is wrong; it names the Go type, never the value.
 	Err error

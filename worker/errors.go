@@ -35,7 +35,7 @@ type PanicError struct {
 }
 
 // Error implements error.
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+func (e *PanicError) Error() string { return "panic: " + valueText(e.Value) }
 
 // LimitError is the failure of a handler that returned an error after its time was over.
 type LimitError struct {
@@ -74,7 +74,7 @@ func (e *Exception) Error() string {
 	}
 	texts := make([]string, 0, len(e.Args))
 	for _, a := range e.Args {
-		texts = append(texts, fmt.Sprint(a))
+		texts = append(texts, valueText(a))
 	}
 	if len(texts) == 0 {
 		return name

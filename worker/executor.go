@@ -100,10 +100,27 @@ func (e *executor) report(ctx context.Context, j *job, value any, err error) Rep
 		return retryReport(j, retry)
 	}
 	err = limited(ctx, err)
-	if o := &j.policy.options; o.AutoRetry != nil && o.AutoRetry(err) {
+	o := &j.policy.options
+	again, fault := predicate(o.AutoRetry, err)
+	switch {
+	case fault != nil:
+		err = fault
+	case again:
 		return retryReport(j, &RetryError{Err: err, After: o.backoff(j.task.Retries)})
 	}
 	return Report{Outcome: Failed, Err: err}
+}
+
+// predicate asks a task's option about an error; fault is its panic.
+func predicate(of func(error) bool, err error) (yes bool, fault error) {
+	if of == nil {
+		return false, nil
+	}
+	fault = protect(func() error {
+		yes = of(err)
+		return nil
+	})
+	return yes, fault
 }
 
 // encodeFailure is what kombu raises for a result that has no place in a message.
@@ -138,8 +155,11 @@ func (e *executor) logEnd(ctx context.Context, j *job, rep Report) {
 	case Failed:
 		level := slog.LevelError
 		_, bad := errors.AsType[bindFailure](rep.Err)
-		switch expected := j.policy.options.Throws; {
-		case expected != nil && expected(rep.Err):
+		expected, fault := predicate(j.policy.options.Throws, rep.Err)
+		switch {
+		case fault != nil:
+			log.ErrorContext(ctx, "option Throws failed", failureAttrs(fault)...)
+		case expected:
 			level = slog.LevelInfo
 		case bad:
 			level = slog.LevelWarn

@@ -70,7 +70,7 @@ func exception(class, module string, args ...any) *celeryproto.Exception {
 	for _, a := range args {
 		raw, err := celeryproto.EncodeValue(a)
 		if err != nil {
-			raw = celeryproto.AppendString(nil, fmt.Sprint(a))
+			raw = celeryproto.AppendString(nil, valueText(a))
 		}
 		e.Message = append(e.Message, raw)
 	}

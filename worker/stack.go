@@ -13,14 +13,14 @@ var ownFrames = []string{
 	"github.com/dfws/dfws/worker.newTaskHandler[", "github.com/dfws/dfws/worker.HandleSignal[", "github.com/dfws/dfws/worker.protect(",
 }
 
-// protect calls a handler and turns its panic into an error.
+// protect calls a handler and turns its panic into an error, also one in the methods of the error that it returns.
 func protect(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: trimStack(string(debug.Stack()))}
 		}
 	}()
-	return f()
+	return sound(f())
 }
 
 // trimStack keeps the frames between the panic and the worker. A frame is two lines: function and place.
