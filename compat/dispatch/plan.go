@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -191,7 +192,7 @@ var errOptsNotObject = errors.New("not an object")
 // taskOpts encodes the options for a worker. Those of a browser were checked with its frame and may be anything; others must be an object.
 func taskOpts(t *Trigger) (celeryproto.Raw, error) {
 	if raw, ok := t.Opts.(celeryproto.Raw); ok && t.FromClient {
-		return raw, nil
+		return raw, checkDepth(t.Signal, raw)
 	}
 	if t.Opts == nil {
 		return nil, nil
@@ -206,5 +207,18 @@ func taskOpts(t *Trigger) (celeryproto.Raw, error) {
 	if raw.IsNull() {
 		return nil, nil
 	}
-	return raw, nil
+	return raw, checkDepth(t.Signal, raw)
+}
+
+// checkDepth keeps what a Celery worker could not pass on to its child processes out of its queue. Most options have too few brackets for
+// that.
+func checkDepth(signal string, opts celeryproto.Raw) error {
+	const most = celeryproto.MaxSendDepth - 1 // in the list of arguments
+	if bytes.Count(opts, []byte("["))+bytes.Count(opts, []byte("{")) <= most {
+		return nil
+	}
+	if err := celeryproto.CheckJSON(opts, celeryproto.JSONLimits{MaxDepth: most}); err != nil {
+		return fmt.Errorf("dispatch: signal %q: options for the server: %w", signal, err)
+	}
+	return nil
 }

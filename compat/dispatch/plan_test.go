@@ -312,6 +312,18 @@ func TestPlanOpts(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	for _, fromClient := range []bool{false, true} {
+		deep := func(n int) celeryproto.Raw {
+			return celeryproto.Raw(strings.Repeat(`{"a": `, n) + "1" + strings.Repeat("}", n))
+		}
+		mustPlan(t, d, Trigger{Signal: "py", To: []Target{Server}, Opts: deep(celeryproto.MaxSendDepth - 1), FromClient: fromClient})
+		_, err := d.Plan(Trigger{Signal: "py", To: []Target{Server}, Opts: deep(celeryproto.MaxSendDepth), FromClient: fromClient})
+		if !errors.Is(err, celeryproto.ErrTooDeep) {
+			t.Errorf("options nested too deeply for a worker: %v", err)
+		}
+		flat := celeryproto.Raw(`{"a": [` + strings.Repeat("[], ", celeryproto.MaxSendDepth) + `[]]}`)
+		mustPlan(t, d, Trigger{Signal: "py", To: []Target{Server}, Opts: flat, FromClient: fromClient})
+	}
 	p := mustPlan(t, d, Trigger{Signal: "py", To: []Target{Server}, Opts: celeryproto.Raw(`[1]`), FromClient: true})
 	if got := mustSent(t, p)[0].call.Opts.String(); got != `[1]` {
 		t.Errorf("a browser's list: %s", got)
