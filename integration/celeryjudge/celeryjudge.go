@@ -91,8 +91,8 @@ func Check(queue string, element []byte) error {
 	if err := celeryproto.CheckJSON(element, celeryproto.JSONLimits{MaxDepth: maxDepth}); err != nil {
 		return err
 	}
-	if celeryproto.HasTypedMarker(element) {
-		return errors.New("a typed value in the envelope")
+	if _, err := celeryproto.DecodeValue(element); err != nil { // typed values among it
+		return err
 	}
 	e := reader{object: element}
 	headers, properties := e.inner("headers"), e.inner("properties")

@@ -22,6 +22,7 @@ from unittest.mock import MagicMock
 
 from celery import Celery
 from celery.app.trace import build_tracer, trace_task_ret
+from celery.exceptions import TaskRevokedError
 from celery.worker.consumer import Consumer
 from kombu.serialization import prepare_accept_content
 from kombu.utils.encoding import bytes_to_str
@@ -109,9 +110,11 @@ class Judge:
             self.handle(message)
             for request in self.requests:
                 request.execute_using_pool(self.pool)
+        except TaskRevokedError:  # celery.worker's _process_task goes on
+            return {"fate": "run", "why": "revoked", "state": None}
         except Dropped as why:
             return {"fate": "drop", "why": str(why)}
-        except Exception as why:
+        except Exception as why:  # noqa: BLE001 - any is the end of a worker
             return {"fate": "die", "why": repr(why)[:200]}
         if self.unknown_task:
             return {"fate": "run", "why": "not registered", "state": None}
@@ -120,7 +123,7 @@ class Judge:
         try:
             self.pool.run()
             state = app.AsyncResult(self.requests[0].id).state
-        except Exception as why:
+        except Exception as why:  # noqa: BLE001 - any is the end of a task
             return {"fate": "run", "why": repr(why)[:200], "state": None}
         return {"fate": "run", "why": "", "state": state}
 
