@@ -79,6 +79,24 @@ func (c *CeleryClient) Close() error {
 // Delay sends a task with positional arguments. Each is written as encoding/json writes it, as in gocelery; a celeryproto.Raw
 // is written as it is. It returns once Redis has the message. The error is an argument that is no JSON, or Redis.
 func (c *CeleryClient) Delay(task string, args ...any) (*AsyncResult, error) {
+	call, err := positional(task, args...)
+	if err != nil {
+		return nil, err
+	}
+	return c.send(call)
+}
+
+// DelayKwargs sends a task with keyword arguments.
+func (c *CeleryClient) DelayKwargs(task string, args map[string]any) (*AsyncResult, error) {
+	call, err := named(task, args)
+	if err != nil {
+		return nil, err
+	}
+	return c.send(call)
+}
+
+// positional is a call with positional arguments.
+func positional(task string, args ...any) (*canvas.Signature, error) {
 	raws := make([]any, len(args))
 	for i, arg := range args {
 		raw, err := encode(arg)
@@ -87,11 +105,11 @@ func (c *CeleryClient) Delay(task string, args ...any) (*AsyncResult, error) {
 		}
 		raws[i] = raw
 	}
-	return c.send(canvas.New(task, raws...))
+	return canvas.New(task, raws...), nil
 }
 
-// DelayKwargs sends a task with keyword arguments.
-func (c *CeleryClient) DelayKwargs(task string, args map[string]any) (*AsyncResult, error) {
+// named is a call with keyword arguments.
+func named(task string, args map[string]any) (*canvas.Signature, error) {
 	raws := make(map[string]celeryproto.Raw, len(args))
 	for name, arg := range args {
 		raw, err := encode(arg)
@@ -100,7 +118,7 @@ func (c *CeleryClient) DelayKwargs(task string, args map[string]any) (*AsyncResu
 		}
 		raws[name] = raw
 	}
-	return c.send(canvas.New(task).WithKwargs(raws))
+	return canvas.New(task).WithKwargs(raws), nil
 }
 
 // AsyncResult is the result of a task that was sent before, by this program or another, with the task's ID.
