@@ -76,7 +76,7 @@ type Observer struct {
 	Slots func(size, busy int)
 	// FrameLost: the frame of a delayed signal could not be given to the channel layer.
 	FrameLost func(signal string)
-	// ResultLost: a result could not be stored before the worker stopped.
+	// ResultLost: a result could not be stored before the worker stopped, or never can be; nor can a task's part in its chord.
 	ResultLost func(queue string)
 	// EventsDropped: events were not published; reason is one of the Event constants.
 	EventsDropped func(reason string, events int)

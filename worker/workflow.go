@@ -141,8 +141,15 @@ func (f *workflow) returnPart(ctx context.Context, s *settler, j *job, part cele
 		chord, err = f.backend.ChordPart(ctx, part)
 		return err
 	})
-	if err != nil || chord == nil {
-		return ctx.Err() == nil
+	if ctx.Err() != nil {
+		return false
+	}
+	if err != nil { // not what Celery writes is under the chord's keys
+		s.observer.resultLost(j.queue)
+		return true
+	}
+	if chord == nil {
+		return true
 	}
 	return f.dispatch(ctx, s, j, body, chord)
 }

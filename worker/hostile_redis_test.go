@@ -1,0 +1,128 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/celeryproto/redisbroker"
+	"github.com/dfws/dfws/integration/redistest"
+)
+
+// TestHostileResults: what is no result under a result's key is an error for whoever asks, at once, and never a value.
+func TestHostileResults(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := clientFor(t, siteFor(t, server, nil))
+	backend, r := client.backend.(*redisbroker.Results), server.Client(t)
+	r1 := redis.NewClient(&redis.Options{Network: r.Options().Network, Addr: r.Options().Addr, DB: 1})
+	defer r1.Close() //nolint:errcheck // nothing is lost with it
+	ctx := within10s(t)
+	texts := map[string]string{
+		"empty": "", "no JSON": "junk", "not UTF-8": "\xff", "list": "[]", "number": "5", "null": "null", "no status": "{}", "status a number": `{"status": 5}`,
+		"status null": `{"status": null, "result": 1}`, "too deep": strings.Repeat("[", 100_000), "unknown type": `{"status": "SUCCESS", "result": {"__type__": "money", "__value__": 1}}`,
+		"no exception": `{"status": "FAILURE", "result": 5, "task_id": "x"}`, "exception without class": `{"status": "FAILURE", "result": {}, "task_id": "x"}`,
+		"exception of a class that is a list": `{"status": "REVOKED", "result": {"exc_type": [], "exc_message": 1}, "task_id": "x"}`,
+		"not zlib":                            "\x00celery-compressed\x00application/x-gzip\x00junk",
+	}
+	for name, text := range texts {
+		id := strings.ReplaceAll(name, " ", "-")
+		must(t, r1.Set(ctx, backend.Key(id), text, 0).Err())
+		result := client.Result(id)
+		var v any
+		if err := result.Get(ctx, &v); err == nil || v != nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v, %v", name, v, err)
+		}
+		_, _ = result.State(ctx) // FAILURE is one
+		_, _ = result.Children(ctx)
+		_, _ = result.Traceback(ctx)
+		_ = result.Info(ctx, &v)
+		must(t, r1.Set(ctx, backend.GroupKey(id), text, 0).Err())
+		if _, err := client.RestoreGroup(ctx, id); err == nil {
+			t.Errorf("%s: a group", name)
+		}
+	}
+	for name, children := range map[string]string{
+		"children a text": `"x"`, "children of numbers": `[1]`, "children too deep": strings.Repeat("[", 400) + strings.Repeat("]", 400), "children an object": `{"a": 1}`,
+	} {
+		must(t, r1.Set(ctx, backend.Key(name), `{"status": "SUCCESS", "result": 1, "task_id": "x", "children": `+children+`}`, 0).Err())
+		if of, err := client.Result(name).Children(ctx); err == nil {
+			t.Errorf("%s: %+v", name, of)
+		}
+	}
+	must(t, r1.LPush(ctx, backend.Key("a-list"), "x").Err())
+	if err := client.Result("a-list").Get(ctx, nil); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a key of another type: %v", err)
+	}
+}
+
+// TestHostileChords: a part of a chord whose keys are not what Celery writes is counted as lost, and logged; the task itself has ended,
+// and the next one runs. The chord never ends, as in Celery.
+func TestHostileChords(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	settings := siteFor(t, server, nil)
+	var lost atomic.Int32
+	startWorker(t, Config{Settings: settings, Concurrency: 1, Observer: Observer{ResultLost: func(string) { lost.Add(1) }}}, echo).awaitReady()
+	client := clientFor(t, settings)
+	backend, r := client.backend.(*redisbroker.Results), server.Client(t)
+	r1 := redis.NewClient(&redis.Options{Network: r.Options().Network, Addr: r.Options().Addr, DB: 1})
+	defer r1.Close() //nolint:errcheck // nothing is lost with it
+	ctx := within10s(t)
+	set := func(suffix, value string) func(key string) error {
+		return func(key string) error { return r1.Set(ctx, key+suffix, value, 0).Err() }
+	}
+	for i, tc := range []struct {
+		name    string
+		prepare func(key string) error
+		fine    bool // a part that is counted
+	}{
+		{"size no number", set(".s", "many"), false},
+		{"size negative", set(".s", "-5"), true},
+		{"size a fraction", set(".s", "1e999"), true},
+		{"correction no number", func(key string) error { return errors.Join(set(".s", "2")(key), set(".t", "x")(key)) }, false},
+		{"parts a text", set(".j", "x"), false},
+		{"parts a list", func(key string) error { return r1.LPush(ctx, key+".j", "x").Err() }, false},
+		{"counted a text", set(".d", "x"), false},
+		{"claim a list", func(key string) error { return r1.LPush(ctx, key+".c", "x").Err() }, false},
+		{"claimed by nobody", set(".c", "junk"), true},
+		{"header no JSON", func(key string) error { return errors.Join(set(".s", "1")(key), set("", "junk")(key)) }, true},
+		{"header a list", func(key string) error { return errors.Join(set(".s", "1")(key), r1.LPush(ctx, key, "x").Err()) }, false},
+	} {
+		group, index := fmt.Sprint("group-", i), 0
+		must(t, tc.prepare(backend.GroupKey(group)))
+		task := mustTask(t, "py.echo", []any{1}, nil)
+		task.GroupID, task.GroupIndex = group, &index
+		task.Embed.Chord = celeryproto.Raw(`{"task": "py.echo", "args": [], "kwargs": {}, "options": {"task_id": "body", "queue": "go"}, "subtask_type": null, "immutable": false}`)
+		envelope, err := task.Append(nil)
+		must(t, err)
+		before := lost.Load()
+		must(t, r.LPush(ctx, "go", envelope).Err())
+		var n int
+		if err := client.Result(task.ID).Get(ctx, &n); err != nil || n != 1 {
+			t.Fatalf("%s: the task: %d, %v", tc.name, n, err)
+		}
+		if err := mustSend(t, client, TaskMessage{Name: "py.echo"}).Get(ctx, &n); err != nil {
+			t.Fatalf("%s: the next task: %v", tc.name, err)
+		}
+		eventually(t, tc.name+": settled", func() bool { return r.HLen(ctx, "unacked").Val() == 0 })
+		if got := lost.Load() - before; (got == 0) != tc.fine {
+			t.Errorf("%s: %d lost", tc.name, got)
+		}
+	}
+	task := mustTask(t, "py.echo", []any{1}, nil)
+	must(t, r1.LPush(ctx, backend.Key(task.ID), "x").Err())
+	envelope, err := task.Append(nil)
+	must(t, err)
+	before := lost.Load()
+	must(t, r.LPush(ctx, "go", envelope).Err())
+	eventually(t, "a result that Redis does not take is lost, and counted", func() bool {
+		return lost.Load() == before+1 && r.HLen(ctx, "unacked").Val() == 0 && r.LLen(ctx, "go").Val() == 0
+	})
+}
