@@ -35,10 +35,14 @@ func ReprSize(r Raw, chars int) string { return repr(r, false, cmp.Or(chars, rep
 func ReprTuple(r Raw) string { return repr(r, true, reprMaxChars) }
 
 func repr(r Raw, asTuple bool, chars int) string {
+	if string(r) == "{}" { // most keyword arguments
+		return "{}"
+	}
 	if CheckJSON(r, JSONLimits{}) != nil {
 		return ""
 	}
-	w := reprWriter{left: chars, asTuple: asTuple}
+	var buf [128]byte
+	w := reprWriter{out: buf[:0], left: chars, asTuple: asTuple}
 	w.value(r)
 	return string(w.out)
 }
@@ -105,10 +109,26 @@ func (w *reprWriter) value(r Raw) {
 	case KindString:
 		s, _ := r.Text() // has been scanned
 		w.quoted(s)
+	case KindNumber:
+		if isInteger(r) {
+			w.word(string(r))
+			break
+		}
+		fallthrough
 	default:
 		v, _ := DecodeValue(r) // has been scanned
 		w.scalar(v)
 	}
+}
+
+// isInteger tells whether a number stands in JSON as Python's repr has it.
+func isInteger(r Raw) bool {
+	for _, c := range r[1:] {
+		if c-'0' > 9 {
+			return false
+		}
+	}
+	return r[0]-'0' <= 9 || r[0] == '-' && len(r) > 1 && r[1] != '0'
 }
 
 func (w *reprWriter) array(r Raw) {

@@ -93,6 +93,7 @@ type Consumer struct {
 
 	mu       sync.Mutex
 	held     heldList // taken and not ended
+	arriving int      // taken and not decoded yet: not in held, but counted as held
 	prefetch int
 	emptyC   chan struct{} // closed by whoever ends the last held delivery while Run drains; else nil
 	queues   []string      // to consume; replaced, never changed
@@ -129,7 +130,7 @@ func (b *Broker) NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 func (c *Consumer) Held() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.held.n
+	return c.held.n + c.arriving
 }
 
 // Queues are those that are consumed.
@@ -181,7 +182,7 @@ func (c *Consumer) Prefetch() int {
 }
 
 // Run takes deliveries and gives each to handle, one after the other in the order taken; handle should hand it over and
-// return, since nothing is taken meanwhile. It goes on through any outage of Redis.
+// return, since no more than one further batch is taken meanwhile. It goes on through any outage of Redis.
 //
 // When ctx ends, Run takes nothing more, waits up to DrainTimeout for what is held to be settled, and restores the rest to
 // the head of its queues, newest first. It returns nil when nothing was left behind. A Consumer runs once.
@@ -212,7 +213,19 @@ func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
 // deliveries back after that, by Restore, keeps their order: they are older.
 func (c *Consumer) TakingEnded() <-chan struct{} { return c.tookC }
 
+// takeLoop takes batches. Each is decoded and handled while the next one is taken.
 func (c *Consumer) takeLoop(ctx context.Context, wg *sync.WaitGroup, handle func(*Delivery)) error {
+	batchC := make(chan []*Delivery) // closed at the end
+	var handling sync.WaitGroup
+	handling.Go(func() {
+		var unseen []*Delivery // restored together, so that their order is kept
+		for deliveries := range batchC {
+			unseen = append(unseen, c.handOver(ctx, deliveries, handle)...)
+		}
+		c.restoreUnseen(ctx, unseen)
+	})
+	defer handling.Wait()
+	defer close(batchC)
 	var pause backoff
 	outage := outageLog{logger: c.b.logger, what: "taking messages"}
 	idle := c.newIdleWait(nil)
@@ -245,15 +258,23 @@ func (c *Consumer) takeLoop(ctx context.Context, wg *sync.WaitGroup, handle func
 		}
 		outage.worked()
 		pause.reset()
-		for i, d := range deliveries {
-			if ctx.Err() != nil {
-				c.restoreUnseen(ctx, deliveries[i:])
-				break
-			}
-			handle(d)
+		if len(deliveries) > 0 {
+			batchC <- deliveries
 		}
 	}
 	return idle.stop()
+}
+
+// handOver gives deliveries to handle. It returns those for which it was too late.
+func (c *Consumer) handOver(ctx context.Context, deliveries []*Delivery, handle func(*Delivery)) (unseen []*Delivery) {
+	c.arrive(ctx, deliveries)
+	for i, d := range deliveries {
+		if ctx.Err() != nil {
+			return deliveries[i:]
+		}
+		handle(d)
+	}
+	return nil
 }
 
 // order lists the queues in the order in which they are served at first.
@@ -297,7 +318,7 @@ func (c *Consumer) free() int {
 }
 
 func (c *Consumer) freeLocked() int {
-	return c.prefetch - (c.held.n - min(c.delayed.len(), c.cfg.MaxDelayed))
+	return c.prefetch - c.arriving - (c.held.n - min(c.delayed.len(), c.cfg.MaxDelayed))
 }
 
 func (c *Consumer) wake() {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -490,6 +491,48 @@ func TestStopRestoresWhatWasNotHandedOver(t *testing.T) {
 	}
 	if !slices.Equal(got, want) || len(unackedOf(t, c, prefix)) != 0 {
 		t.Errorf("queue %v, want %v; unacked %v", got, want, unackedOf(t, c, prefix))
+	}
+}
+
+// What was taken while a batch was handed over goes back behind it.
+func TestStopRestoresTheNextBatchToo(t *testing.T) {
+	t.Parallel()
+	b, c, prefix := shared(t, redisbroker.Options{})
+	mustPublish(t, b, "q", 1, 2, 3, 4, 5, 6)
+	consumer, err := b.NewConsumer(redisbroker.ConsumerConfig{Queues: []string{"q"}, Prefetch: 6, MaxBatch: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	handlingC, goOnC := make(chan struct{}), make(chan struct{})
+	var handled atomic.Int32
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := consumer.Run(ctx, func(*redisbroker.Delivery) {
+			if handled.Add(1) == 1 {
+				close(handlingC)
+				<-goOnC
+			}
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-handlingC
+	eventually(t, "the next batch is taken", func() bool {
+		return c.HLen(t.Context(), prefix+"unacked").Val() == 4 && consumer.Held() == 4
+	})
+	cancel()
+	close(goOnC)
+	wg.Wait()
+	if n := handled.Load(); n != 1 {
+		t.Errorf("%d were handled, want 1", n)
+	}
+	next := mustConsume(t, b, redisbroker.ConsumerConfig{Queues: []string{"q"}, Prefetch: 100})
+	for n := range 6 {
+		if d := next.next(t); body(d) != fmt.Sprint(n+1) {
+			t.Errorf("%d: got %s", n+1, body(d))
+		}
 	}
 }
 

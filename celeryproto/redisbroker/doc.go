@@ -97,6 +97,7 @@
 //
 //	goroutine            owner               number          stops when
 //	take loop            Consumer.Run        its caller      ctx ends
+//	handing over         Consumer.Run        1               the take loop has ended
 //	waiter               Consumer.Run        1 per list      its client is closed, after the take loop
 //	restore loop         Consumer.Run        1               ctx ends
 //	settler              Consumer.Run        1               everything is settled or restored

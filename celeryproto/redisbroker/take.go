@@ -50,12 +50,13 @@ func (c *Consumer) takeBatch(ctx context.Context, n int) ([]*Delivery, error) {
 	if len(reply) == 0 {
 		return nil, nil
 	}
-	deliveries, err := c.deliveries(ctx, reply, order)
+	deliveries, err := c.deliveries(reply, order)
 	c.b.obs.roundTrip("take", len(deliveries), start)
 	return deliveries, err
 }
 
-func (c *Consumer) deliveries(ctx context.Context, reply []any, order []string) ([]*Delivery, error) {
+// deliveries reads the reply of take.lua.
+func (c *Consumer) deliveries(reply []any, order []string) ([]*Delivery, error) {
 	cycle := c.taking
 	deliveries := make([]*Delivery, 0, len(reply)/takenFields)
 	for ; len(reply) > 0; reply = reply[takenFields:] {
@@ -81,14 +82,22 @@ func (c *Consumer) deliveries(ctx context.Context, reply []any, order []string) 
 		}
 	}
 	c.mu.Lock()
-	for _, d := range deliveries {
-		c.held.add(d)
-	}
+	c.arriving += len(deliveries)
 	c.mu.Unlock()
+	return deliveries, nil
+}
+
+// arrive decodes what was taken. From now on others see it.
+func (c *Consumer) arrive(ctx context.Context, deliveries []*Delivery) {
 	for _, d := range deliveries {
 		c.decode(ctx, d)
 	}
-	return deliveries, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range deliveries {
+		c.held.add(d)
+	}
+	c.arriving -= len(deliveries)
 }
 
 // bytesOf gives the bytes of a text without a copy. The text is from a reply, for which go-redis read it into memory of its own that
@@ -158,5 +167,6 @@ func (c *Consumer) resolveTake(ctx context.Context) {
 		c.b.logger.Warn("redisbroker: messages of the last take stay unacked until their visibility timeout", "err", err)
 		return
 	}
+	c.arrive(ctx, deliveries)
 	c.restoreUnseen(ctx, deliveries)
 }

@@ -11,19 +11,29 @@ local done = tonumber(redis.call('GET', KEYS[1]) or nil)
 if done and done >= tonumber(ARGV[1]) then
   return {}
 end
+local MOST = 1000 -- values of one command: unpack has a limit
 local reply = {}
 local written = false
-for i = 2, #KEYS do
-  local pushed = redis.pcall('LPUSH', KEYS[i], ARGV[i + 1])
+local first = 2
+while first <= #KEYS do
+  local last = first -- of the messages that follow each other into one list
+  while last < #KEYS and KEYS[last + 1] == KEYS[first] and last - first + 1 < MOST do
+    last = last + 1
+  end
+  local pushed = redis.pcall('LPUSH', KEYS[first], unpack(ARGV, first + 1, last + 1))
+  local failure = ''
   if type(pushed) == 'table' and pushed.err then
     if not written and string.sub(pushed.err, 1, 9) ~= 'WRONGTYPE' then
       return pushed
     end
-    reply[i - 1] = pushed.err
+    failure = pushed.err
   else
     written = true
-    reply[i - 1] = ''
   end
+  for i = first, last do
+    reply[i - 1] = failure
+  end
+  first = last + 1
 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return reply

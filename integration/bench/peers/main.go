@@ -1,5 +1,5 @@
 // Command peers is the other side of `make bench-worker`: asynq and gocelery, each with a client of its own that fills the queue
-// and a worker that empties it. It is a module of its own, so that no program of ours depends on either.
+// and a worker that empties it. It is a module of its own, so that asynq is in no go.mod that our users see.
 //
 //	peers asynq|gocelery fill -redis HOST:PORT -n N [-results]
 //	peers asynq|gocelery work -redis HOST:PORT -concurrency N [-results]
