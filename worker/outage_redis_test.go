@@ -121,9 +121,9 @@ func (f *flow) run(_ context.Context, call *TaskCall, _ struct{}) (string, error
 	return "done", nil
 }
 
-// publish sends a task each millisecond until stop.
+// publish sends a task every other millisecond until stop.
 func (f *flow) publish() {
-	ticker := time.NewTicker(time.Millisecond)
+	ticker := time.NewTicker(2 * time.Millisecond)
 	defer ticker.Stop()
 	kinds := []string{flowLate, flowLate, flowLate, flowEarly, flowLate, flowFails, flowLate, flowETA}
 	for n := 0; ; n++ {
