@@ -328,6 +328,9 @@ func (r *Results) storeAll(batch []*storing) {
 			}
 			wanted = append(wanted, s)
 		}
+		if len(wanted) == 0 {
+			return
+		}
 		if batch = r.storeOnce(wanted); len(batch) == 0 {
 			r.outage.worked()
 			return
@@ -347,9 +350,6 @@ func (r *Results) storeAll(batch []*storing) {
 
 // storeOnce is one round trip. It answers what is over and returns what to try again.
 func (r *Results) storeOnce(batch []*storing) (again []*storing) {
-	if len(batch) == 0 {
-		return nil
-	}
 	start := time.Now()
 	ctx := context.WithoutCancel(batch[0].ctx) // the socket timeout bounds it
 	if r.isOpaque() {
