@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -107,7 +108,17 @@ func TestHostileControl(t *testing.T) {
 	give(`{"method": "ping", "destination": ["other@node"]}`)
 	give(`{"method": "ping", "destination": ["w1@golden"]}`)
 	give(`{"method": "\ud800 no such", "arguments": {}}`)
-	if counts["ping done"] != 1 || counts["other unknown"] != 1 || len(c.answers()) != 0 {
+	many := make([]string, 100_000)
+	for i := range many {
+		many[i] = fmt.Sprint("w", i, "@golden")
+	}
+	destination, err := json.Marshal(many)
+	must(t, err)
+	give(`{"method": "ping", "destination": ` + string(destination) + `}`)
+	for _, exchange := range []string{"celery", "celeryev", "reply.other.pidbox", "celery.pidbox"} { // queues of tasks, expiring with the reply
+		give(fmt.Sprintf(`{"method": "ping", "reply_to": {"exchange": %q, "routing_key": "celery"}}`, exchange))
+	}
+	if counts["ping done"] != 2 || counts["ping unanswered"] != 4 || counts["other unknown"] != 1 || len(c.answers()) != 0 {
 		t.Errorf("counted %v, %d answers", counts, len(c.answers()))
 	}
 }

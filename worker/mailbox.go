@@ -134,8 +134,12 @@ func (m *mailbox) next(ctx context.Context, pending *redisbroker.Pending, timeou
 	return reply, nil
 }
 
-// reply answers a command.
+// reply answers a command. It goes to the exchange of all clients only: Celery answers to any, and the answer to a command that names
+// one of tasks is a message that its workers drop; ours would let the queue expire, too.
 func (m *mailbox) reply(ctx context.Context, to celeryproto.ReplyAddress, ticket, node string, value celeryproto.Raw) error {
+	if own := celeryproto.ReplyExchange(m.namespace); to.Exchange != own {
+		return fmt.Errorf("worker: reply to the exchange %s, which is not %s", printable(to.Exchange), own)
+	}
 	answer := celeryproto.NewControlReply(node, value)
 	answer.Ticket, answer.Clock = ticket, m.clock.Forward()
 	e, err := answer.Envelope(to, m.options)
