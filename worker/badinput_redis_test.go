@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"bytes"
 	"cmp"
+	"compress/zlib"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -109,6 +111,7 @@ func badMessages() []badMessage {
 		{"pickle, not accepted", with(func(p *parts) {
 			p.contentType, p.encoding = `"content-type": "application/x-python-serialize", `, `"content-encoding": "binary", `
 		}), celeryjudge.Drop, "", failure, false},
+		{"64 MiB, compressed to 64 kB", bomb(goodParts("bomb")), celeryjudge.Run, success, failure, false},
 		{"body no JSON", body(`[[], {}`), celeryjudge.Drop, "", failure, false},
 		{"optional headers missing", with(func(p *parts) { p.headers = strings.TrimPrefix(p.headers, `"lang": "py", `) }),
 			celeryjudge.Run, success, success, true},
@@ -120,6 +123,18 @@ func badMessages() []badMessage {
 		{"priority a text", strings.Replace(header(`"y": 1`), `"priority": 0`, `"priority": "3"`, 1), celeryjudge.Run, success, success, true},
 		{"eta with Z and nanoseconds", header(`"eta": "2020-01-01T00:00:00.123456789Z"`), celeryjudge.Run, success, success, true},
 	}
+}
+
+// bomb makes a message of a text that becomes larger than celeryproto.DefaultMaxDecompressed.
+func bomb(p parts) string {
+	var body bytes.Buffer
+	w := zlib.NewWriter(&body)
+	for _, piece := range []string{`[["`, strings.Repeat("x", celeryproto.DefaultMaxDecompressed), `"], {}, {}]`} {
+		_, _ = w.Write([]byte(piece)) // a buffer takes it
+	}
+	_ = w.Close()
+	p.headers += `, "compression": "application/x-gzip"`
+	return p.element64(base64.StdEncoding.EncodeToString(body.Bytes()))
 }
 
 // lines is a log that can be read while it is written.

@@ -2,8 +2,10 @@ package worker
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -59,6 +61,53 @@ func TestHostileResults(t *testing.T) {
 	must(t, r1.LPush(ctx, backend.Key("a-list"), "x").Err())
 	if err := client.Result("a-list").Get(ctx, nil); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a key of another type: %v", err)
+	}
+}
+
+// TestHostileEvents: what is no event among those of other workers is skipped and logged; the worker goes on, and so does its gossip. A
+// Celery worker connects anew for each one without a routing key.
+func TestHostileEvents(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	settings := siteFor(t, server, nil)
+	log := &lines{}
+	startWorker(t, Config{Settings: settings, NodeName: "go@test", Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, echo).awaitReady()
+	client, r, ctx := clientFor(t, settings), server.Client(t), within10s(t)
+	envelope := func(body, properties string) string {
+		return `{"body": "` + base64.StdEncoding.EncodeToString([]byte(body)) + `", "content-encoding": "utf-8", "content-type": "application/json", ` +
+			`"headers": {"hostname": "x@y"}, "properties": {"delivery_mode": 1, "priority": 0, "body_encoding": "base64", ` + properties + `}}`
+	}
+	const address, tag = `"delivery_info": {"exchange": "celeryev", "routing_key": "worker.heartbeat"}`, `"delivery_tag": "`
+	n := 0
+	with := func(body string) string {
+		n++
+		return envelope(body, address+`, `+tag+fmt.Sprint("t", n, `"`))
+	}
+	hostile := []string{
+		"junk", "", "[]", "{}", envelope("{}", tag+`none"`), envelope("{}", `"delivery_info": {"exchange": "celeryev"}, `+tag+`no key"`),
+		with("junk"), with("5"), with("[5]"), with(`{"type": 5}`), with(`{"type": "worker-heartbeat", "hostname": [], "timestamp": "now"}`),
+		with(`{"type": "worker-heartbeat", "hostname": "x@y", "timestamp": -1e308, "clock": 1e308, "freq": -1, "pid": "p"}`),
+		with(`{"type": "worker-elect", "hostname": "x@y", "id": [], "topic": 5, "clock": -1}`), with(`{"type": "worker-elect-ack", "id": {}}`),
+		with(`{"type": "worker-elect", "hostname": "x@y", "id": "1", "clock": 99999999999999999999999, "topic": "no such", "cver": "x", "action": 1, "pid": 1}`),
+		with(strings.Repeat("[", 100_000)),
+	}
+	eventually(t, "the worker listens to events", func() bool {
+		return r.Publish(ctx, "/0.celeryev/worker.heartbeat", hostile[0]).Val() > 0
+	})
+	for _, payload := range hostile {
+		must(t, r.Publish(ctx, "/0.celeryev/worker.heartbeat", payload).Err())
+	}
+	must(t, r.Publish(ctx, "/0.celeryev/worker.online", with(`{"type": "worker-online", "hostname": "late@test", "timestamp": 1, "clock": 7, "freq": 2.0}`)).Err())
+	eventually(t, "the event after them is seen", func() bool { return log.count("late@test") > 0 })
+	if skipped := log.count("event of another worker skipped"); skipped < 5 {
+		t.Errorf("%d events were skipped with a line in the log", skipped)
+	}
+	if pings, err := client.Inspect(ControlOptions{}).Ping(ctx); err != nil || len(pings) != 1 {
+		t.Errorf("ping: %v, %v", pings, err)
+	}
+	var sum int
+	if err := mustSend(t, client, TaskMessage{Name: "py.echo", Args: []any{1}}).Get(ctx, &sum); err != nil || sum != 1 {
+		t.Errorf("the task after them: %d, %v", sum, err)
 	}
 }
 
