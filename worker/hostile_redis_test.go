@@ -9,10 +9,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/celeryproto/canvas"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/integration/redistest"
 )
@@ -61,6 +63,29 @@ func TestHostileResults(t *testing.T) {
 	must(t, r1.LPush(ctx, backend.Key("a-list"), "x").Err())
 	if err := client.Result("a-list").Get(ctx, nil); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a key of another type: %v", err)
+	}
+}
+
+// TestChordsEnd: a task of a chord's header ends it whatever becomes of the task, as long as its message can be read.
+func TestChordsEnd(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	settings := siteFor(t, server, nil)
+	startWorker(t, Config{Settings: settings, MaxHops: 1, HopDelay: time.Millisecond}, func(w *Worker) { workflows(w); failing(w) }).awaitReady()
+	client, ctx := clientFor(t, settings), within10s(t)
+	if _, err := client.Control(ControlOptions{}).Revoke(ctx, "revoked-part"); err != nil {
+		t.Fatal(err)
+	}
+	for name, part := range map[string]*canvas.Signature{
+		"FAILURE": onGo("demo.fail", 1), "wrong arguments": onGo("demo.add", "x"), "NotRegistered": onGo("no.such.task"), "panic": onGo("fail.panic"),
+		"Goexit": onGo("fail.goexit"), "result of no kind": onGo("fail.result"), "time limit": onGo("fail.wait").Set("time_limit", 0.01),
+		"expired": add(1, 1).Set("expires", -5), "revoked": add(1, 1).Set("task_id", "revoked-part"),
+	} {
+		chord, err := client.Apply(ctx, canvas.Chord(canvas.Group(add(1, 1), part), onGo("demo.sum")))
+		must(t, err)
+		if err := chord.Get(ctx, nil); !errors.Is(err, &Exception{Type: "ChordError"}) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
