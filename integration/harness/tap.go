@@ -80,8 +80,7 @@ func (t *Tap) accept() {
 		if !t.own(client, server) {
 			return
 		}
-		t.wg.Go(func() { t.forward(server, client, t.readCommands) })
-		t.wg.Go(func() { t.forward(client, server, t.readReplies) })
+		t.wg.Go(func() { t.relay(client, server) })
 	}
 }
 
@@ -98,7 +97,27 @@ func (t *Tap) own(conns ...net.Conn) bool {
 	return t.conns != nil
 }
 
-// forward copies from one connection to the other, and to a reader of what it means. When either ends, both do.
+// relay passes on what the two say until both have said everything. A client that ends first ends only its side: what Redis has
+// answered until it learns of that is noted too, since Redis has popped it.
+func (t *Tap) relay(client, server net.Conn) {
+	var replies sync.WaitGroup
+	replies.Go(func() {
+		t.forward(client, server, t.readReplies)
+		_ = client.Close() // nothing comes any more; ends the other direction
+	})
+	t.forward(server, client, t.readCommands)
+	if tcp, ok := server.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+	}
+	replies.Wait()
+	_ = server.Close()
+	t.mu.Lock()
+	delete(t.conns, client)
+	delete(t.conns, server)
+	t.mu.Unlock()
+}
+
+// forward copies from one connection to the other until it ends, and to a reader of what it means.
 func (t *Tap) forward(to, from net.Conn, read func(*bufio.Reader) error) {
 	copied, copyTo := io.Pipe()
 	var reading sync.WaitGroup
@@ -113,14 +132,9 @@ func (t *Tap) forward(to, from net.Conn, read func(*bufio.Reader) error) {
 	})
 	// What goes on first is what is noted: a message counts as popped before its worker has it.
 	_, _ = io.Copy(io.MultiWriter(copyTo, to), from)
+	_, _ = io.Copy(copyTo, from) // to is gone: the rest is only noted
 	_ = copyTo.Close()
 	reading.Wait()
-	_ = to.Close()
-	_ = from.Close()
-	t.mu.Lock()
-	delete(t.conns, to)
-	delete(t.conns, from)
-	t.mu.Unlock()
 }
 
 var (

@@ -19,11 +19,16 @@ const pollInterval = 20 * time.Millisecond
 func WaitFor(ctx context.Context, what string, condition func(context.Context) error) error {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
+	var last error
 	for {
 		err := condition(ctx)
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() != nil && last != nil { // the condition was cut off: what it said before tells more
+			err = last
+		}
+		last = err
 		if errors.Is(err, ErrExited) || errors.Is(err, ErrClosed) {
 			return fmt.Errorf("harness: %s: %w", what, err)
 		}
