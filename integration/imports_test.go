@@ -18,9 +18,10 @@ var mayImport = map[string][]string{
 	"celeryproto":               {},
 	"celeryproto/canvas":        {"celeryproto"},
 	"celeryproto/monitor":       {"celeryproto"},
-	"celeryproto/redisbroker":   {"celeryproto"},
+	"celeryproto/redisbroker":   {"celeryproto", "internal/redisconn"},
 	"celeryproto/djangoresults": {"celeryproto"},
-	"channelslayer":             {},
+	"channelslayer":             {"internal/redisconn"},
+	"internal/redisconn":        {},
 	"compat":                    {"celeryproto"},
 	"compat/resultbackend":      {"celeryproto", "compat"},
 	"compat/djangodb":           {"celeryproto", "celeryproto/djangoresults", "compat", "compat/resultbackend"},
@@ -28,19 +29,23 @@ var mayImport = map[string][]string{
 	"compat/djangodb/postgres":  djangoDriver,
 	"compat/djangodb/sqlite":    djangoDriver,
 	"compat/djangostate":        {"celeryproto", "compat"},
-	"compat/dispatch":           {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate"},
-	"gateway":                   {"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch"},
+	"compat/dispatch": {
+		"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "internal/redisconn",
+	},
+	"gateway": {
+		"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "compat/dispatch", "internal/redisconn",
+	},
 	"worker": {
 		"celeryproto", "celeryproto/canvas", "celeryproto/monitor", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate",
-		"compat/dispatch", "compat/resultbackend",
+		"compat/dispatch", "compat/resultbackend", "internal/redisconn",
 	},
 	"worker/command": {
 		"celeryproto", "celeryproto/canvas", "celeryproto/monitor", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate",
-		"compat/dispatch", "compat/resultbackend", "worker",
+		"compat/dispatch", "compat/resultbackend", "internal/redisconn", "worker",
 	},
 	"compat/gocelery": {
 		"celeryproto", "celeryproto/canvas", "celeryproto/monitor", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate",
-		"compat/dispatch", "compat/resultbackend", "worker",
+		"compat/dispatch", "compat/resultbackend", "internal/redisconn", "worker",
 	},
 }
 
@@ -49,7 +54,7 @@ var djangoDriver = []string{"celeryproto", "celeryproto/djangoresults", "compat"
 
 // importers lists who of ours may import a third-party package directly.
 var importers = map[string][]string{
-	"github.com/redis/go-redis/v9":        {"celeryproto/redisbroker", "channelslayer", "compat/dispatch", "cmd/internal/app"},
+	"github.com/redis/go-redis/v9":        {"celeryproto/redisbroker", "channelslayer", "internal/redisconn", "compat/dispatch", "cmd/internal/app"},
 	"github.com/gorilla/websocket":        {"gateway"},
 	"github.com/mitchellh/mapstructure":   {"worker"},
 	"github.com/vmihailenco/msgpack/v5":   {"channelslayer"},

@@ -46,7 +46,7 @@ func Open(opts Options) (*Broker, error) {
 	if b.servers, err = opts.servers(); err != nil {
 		return nil, err
 	}
-	b.dial = b.servers.options()
+	b.dial = b.servers.ClientOptions()
 	main := b.dial
 	main.PoolSize = opts.MaxConnections
 	main.OnConnect = func(context.Context, *redis.Conn) error {
@@ -69,7 +69,7 @@ func ClientOptions(opts Options) (*redis.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := s.options()
+	o := s.ClientOptions()
 	o.PoolSize = opts.MaxConnections
 	return &o, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 // Complete ends the delivery of a task that ran: it stores m in ConsumerConfig.Results, unless m is nil, and then acks. It returns
@@ -62,6 +63,6 @@ func (d *Delivery) submit(ctx context.Context, op *operation) error {
 // sameServer compares where two clients connect to, and as whom; databases may differ. Clients with a failover list never match,
 // those with Sentinels when their databases are the same.
 func sameServer(a, b *redis.Options) bool {
-	return a.Network == b.Network && a.Addr == b.Addr && a.Addr != lookedUp &&
+	return a.Network == b.Network && a.Addr == b.Addr && a.Addr != redisconn.LookedUp &&
 		a.Username == b.Username && (a.TLSConfig == nil) == (b.TLSConfig == nil)
 }

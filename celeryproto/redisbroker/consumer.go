@@ -193,7 +193,7 @@ func (c *Consumer) Run(ctx context.Context, handle func(*Delivery)) error {
 	var wg, settling sync.WaitGroup
 	settleCtx, stopSettling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSettling()
-	settling.Go(func() { c.b.servers.watch(settleCtx) })
+	settling.Go(func() { c.b.servers.Watch(settleCtx) })
 	settling.Go(func() { c.settler.run(settleCtx) })
 	settling.Go(func() { c.runDelays(settleCtx) })
 	settling.Go(func() { c.runRefresh(settleCtx) })

@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 var (
 	// ErrUnsupported is wrapped by Open, OpenResults and NewConsumer around the name of what this package does not do.
-	ErrUnsupported = errors.New("not supported")
+	ErrUnsupported = redisconn.ErrUnsupported
 	// ErrClosed is returned by every operation after Close, by settling a delivery whose consumer has stopped, and by a ReplyQueue
 	// whose Run has ended.
 	ErrClosed = errors.New("redisbroker: closed")
@@ -52,32 +49,11 @@ func (e *EntryError) Error() string { return fmt.Sprintf("redisbroker: unacked e
 
 func (e *EntryError) Unwrap() error { return e.Err }
 
-// retryableReplies are the first words of Redis' errors that pass by themselves: loading, failing over, short of memory or
-// of disk, busy with a script.
-var retryableReplies = []string{
-	"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "OOM", "MISCONF", "NOREPLICAS", "UNBLOCKED",
-	"max number of clients",
-}
-
 // Retryable reports whether the same call may succeed later without anybody changing anything: Redis was away, slow,
 // loading or full. It is false for cancelled contexts, refused credentials and mistakes of the caller.
 func Retryable(err error) bool {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) || errors.Is(err, redis.ErrClosed) {
+	if errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) {
 		return false
 	}
-	if errors.Is(err, ErrPublishQueueFull) || errors.Is(err, ErrPublishDeadline) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) {
-		return true
-	}
-	if _, ok := errors.AsType[redis.Error](err); ok {
-		for _, word := range retryableReplies {
-			if redis.HasErrorPrefix(err, word) {
-				return true
-			}
-		}
-		return false
-	}
-	_, ok := errors.AsType[net.Error](err)
-	return ok
+	return errors.Is(err, ErrPublishQueueFull) || errors.Is(err, ErrPublishDeadline) || redisconn.Transient(err)
 }

@@ -50,7 +50,7 @@ func (b *Broker) publishFanout(ctx context.Context, msgs []FanoutMessage) (subsc
 
 func (b *Broker) publishFanoutOnce(ctx context.Context, msgs []FanoutMessage) (subscribers int, err error) {
 	start := time.Now()
-	prefixes := b.fanoutPrefixes(b.servers.db())
+	prefixes := b.fanoutPrefixes(b.servers.DB())
 	cmds, err := b.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for _, m := range msgs {
 			for _, prefix := range prefixes {
@@ -79,7 +79,7 @@ func (b *Broker) fanoutPrefixes(db int) []string {
 		return []string{o.GlobalKeyPrefix}
 	}
 	prefixes := []string{o.GlobalKeyPrefix + strings.ReplaceAll(o.FanoutPrefix, dbPlaceholder, strconv.Itoa(db))}
-	if legacy := o.GlobalKeyPrefix + o.FanoutPrefix; o.SentinelFanoutCompat && b.servers.sentinels != nil && legacy != prefixes[0] {
+	if legacy := o.GlobalKeyPrefix + o.FanoutPrefix; o.SentinelFanoutCompat && b.servers.HasSentinels() && legacy != prefixes[0] {
 		prefixes = append(prefixes, legacy)
 	}
 	return prefixes

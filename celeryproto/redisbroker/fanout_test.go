@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 func mustOpenInternal(t *testing.T, o Options) *Broker {
@@ -41,7 +43,7 @@ func TestFanoutChannels(t *testing.T) {
 	} {
 		b := mustOpenInternal(t, Options{URL: c.url, TransportOptions: c.opts})
 		var channels, subscribed []string
-		for _, prefix := range b.fanoutPrefixes(b.servers.db()) {
+		for _, prefix := range b.fanoutPrefixes(b.servers.DB()) {
 			channels = append(channels, b.fanoutChannel(prefix, c.exchange, c.key))
 			subscribed = append(subscribed, b.fanoutPattern(prefix, &FanoutQueue{Exchange: c.exchange, RoutingKey: c.key}))
 		}
@@ -74,7 +76,7 @@ func TestFanoutQueueGaps(t *testing.T) {
 		q.add(fanoutItem{payload: "x"})
 	}
 	for n := range 1000 {
-		q.addGap(Gap{From: at(n), To: at(n + 1), Err: errWire})
+		q.addGap(Gap{From: at(n), To: at(n + 1), Err: redisconn.ErrWire})
 		q.add(fanoutItem{payload: "y"})
 	}
 	if len(q.items) > 3 {

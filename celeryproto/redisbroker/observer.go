@@ -141,6 +141,9 @@ func (o *Observer) disconnected(loop string, err error) {
 	}
 }
 
+// sentinelLost is disconnected for the connection to a Sentinel.
+func (o *Observer) sentinelLost(err error) { o.disconnected("sentinel", err) }
+
 func (o *Observer) switched(addr string) {
 	if o.Switched != nil {
 		o.Switched(addr)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 // Options of a Broker. The zero value of each field is Python's default.
@@ -185,7 +187,7 @@ func (o Options) validate() error {
 	if strings.ContainsAny(strings.ReplaceAll(o.FanoutPrefix, dbPlaceholder, ""), "{}") {
 		fault("fanout_prefix", "has braces other than those of {db}")
 	}
-	errs = append(errs, o.UseTLS.validate("broker_use_ssl"), o.Sentinel.TLS.validate("sentinel_kwargs"))
+	errs = append(errs, checkTLS("broker_use_ssl", o.UseTLS), checkTLS("sentinel_kwargs", o.Sentinel.TLS))
 	if strings.HasPrefix(o.OwnPrefix, "_kombu.") || o.OwnPrefix == o.UnackedKey {
 		fault("own prefix", "collides with kombu's keys")
 	}
@@ -194,10 +196,15 @@ func (o Options) validate() error {
 
 // servers prepares the connections.
 func (o Options) servers() (*servers, error) {
-	return newServers(o.URL, urlRules{useTLS: o.UseTLS}, serverOptions{
-		connectTimeout: o.SocketConnectTimeout, socketTimeout: o.SocketTimeout, keepalive: o.SocketKeepalive,
-		clientName: o.ClientName, masterName: o.MasterName, sentinel: o.Sentinel, minOtherSentinels: o.MinOtherSentinels,
-		failoverStrategy: o.FailoverStrategy, logger: o.Logger, obs: &o.Observer,
+	ends, err := parseURLs(o.URL, urlRules{useTLS: o.UseTLS})
+	if err != nil {
+		return nil, err
+	}
+	shuffle(ends, o.FailoverStrategy)
+	return newServers(ends, redisconn.Options{
+		ConnectTimeout: o.SocketConnectTimeout, SocketTimeout: o.SocketTimeout, Keepalive: o.SocketKeepalive,
+		ClientName: o.ClientName, MasterName: o.MasterName, Sentinel: o.Sentinel, MinOtherSentinels: o.MinOtherSentinels,
+		Logger: o.Logger, Switched: o.Observer.switched, Disconnected: o.Observer.sentinelLost,
 	})
 }
 

@@ -136,7 +136,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(p.cfg.DrainTimeout, abandon) })()
-	defer p.b.servers.watchWhile(ctx)()
+	defer p.b.servers.WatchWhile(ctx)()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 // ReplyQueueConfig of a ReplyQueue.
@@ -132,7 +133,7 @@ func (q *ReplyQueue) Run(ctx context.Context) error {
 	client := q.b.waitClient(1)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { q.b.servers.watch(ctx) })
+	wg.Go(func() { q.b.servers.Watch(ctx) })
 	wg.Go(func() {
 		<-ctx.Done()
 		_ = client.Close() // ends a pop in flight: nobody waits for it any more
@@ -184,7 +185,7 @@ func (q *ReplyQueue) pop(ctx context.Context, client *redis.Client) error {
 	case err != nil:
 		return err
 	case len(popped) != 2:
-		return errWire
+		return redisconn.ErrWire
 	}
 	q.deliver([]byte(popped[1]))
 	return nil

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 // backendName is a result_backend that is no URL: redis_host and its like say where Redis is.
@@ -46,7 +48,7 @@ func (o *ResultOptions) SetTransportOptions(b []byte) error {
 		case !known:
 			err = ErrUnsupported
 		default:
-			err = decodeOption(value, target)
+			err = redisconn.DecodeOption(value, target)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("redisbroker: result_backend_transport_options: %s: %w", name, err))
@@ -67,20 +69,22 @@ func (o *ResultOptions) connect() (*servers, *redis.Options, error) {
 	if url == "" || url == backendName {
 		url = fmt.Sprintf("redis:///%d", o.DB)
 	}
-	s, err := newServers(url, rules, serverOptions{
-		connectTimeout: o.SocketConnectTimeout, socketTimeout: o.SocketTimeout, keepalive: o.SocketKeepalive,
-		clientName: o.ClientName, masterName: o.MasterName, sentinel: o.Sentinel, minOtherSentinels: o.MinOtherSentinels,
-		logger: o.Logger.With("backend", "results"), obs: &o.Observer,
+	ends, err := parseURLs(url, rules)
+	if err != nil {
+		return nil, nil, err
+	}
+	inURL := &ends[0].settings
+	s, err := newServers(ends, redisconn.Options{
+		ConnectTimeout: cmp.Or(inURL.connectTimeout, o.SocketConnectTimeout), SocketTimeout: cmp.Or(inURL.socketTimeout, o.SocketTimeout),
+		Keepalive: o.SocketKeepalive, ClientName: cmp.Or(inURL.clientName, o.ClientName),
+		MasterName: o.MasterName, Sentinel: o.Sentinel, MinOtherSentinels: o.MinOtherSentinels,
+		Logger: o.Logger.With("backend", "results"), Switched: o.Observer.switched, Disconnected: o.Observer.sentinelLost,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	inURL := &s.ends[0].settings
-	s.opts.connectTimeout = cmp.Or(inURL.connectTimeout, s.opts.connectTimeout)
-	s.opts.socketTimeout = cmp.Or(inURL.socketTimeout, s.opts.socketTimeout)
-	s.opts.clientName = cmp.Or(inURL.clientName, s.opts.clientName)
 	o.HealthCheckInterval = cmp.Or(inURL.healthCheck, o.HealthCheckInterval)
-	dial := s.options()
+	dial := s.ClientOptions()
 	dial.PoolSize = cmp.Or(inURL.maxConnections, o.MaxConnections)
 	return s, &dial, nil
 }
@@ -103,12 +107,12 @@ func (o *ResultOptions) validate() error {
 			errs = append(errs, fmt.Errorf("redisbroker: %s: is negative", limit.name))
 		}
 	}
-	return errors.Join(append(errs, o.UseTLS.validate("redis_backend_use_ssl"), o.Sentinel.TLS.validate("sentinel_kwargs"))...)
+	return errors.Join(append(errs, checkTLS("redis_backend_use_ssl", o.UseTLS), checkTLS("sentinel_kwargs", o.Sentinel.TLS))...)
 }
 
 // watchServers watches Sentinel, if there is one, until Close.
 func (r *Results) watchServers() {
-	if r.servers.sentinels == nil {
+	if !r.servers.HasSentinels() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -116,5 +120,5 @@ func (r *Results) watchServers() {
 		<-r.stopC
 		cancel()
 	})
-	r.servers.watch(ctx)
+	r.servers.Watch(ctx)
 }

@@ -386,7 +386,7 @@ func (r *Results) storeOnce(batch []*storing) (again []*storing) {
 		case Retryable(err):
 			r.obs.disconnected("store", err)
 			r.outage.failed(err)
-			r.servers.answered(err)
+			r.servers.Answered(err)
 			again = append(again, s)
 		default:
 			s.done(opError("store result", err))

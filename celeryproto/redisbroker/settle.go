@@ -292,7 +292,7 @@ func (s *settler) answer(batch []*operation, replies []any) (again []*operation)
 			s.end(op, err)
 		case string:
 			if err := replyError(reply); Retryable(err) {
-				s.b.servers.answered(err)
+				s.b.servers.Answered(err)
 				s.outage.failed(err)
 				again = append(again, op)
 			} else {
@@ -304,14 +304,6 @@ func (s *settler) answer(batch []*operation, replies []any) (again []*operation)
 	}
 	return again
 }
-
-// replyError is Redis' error from the text that a script passed on.
-type replyError string
-
-func (e replyError) Error() string { return string(e) }
-
-// RedisError marks it as Redis' answer, like go-redis' own errors.
-func (replyError) RedisError() {}
 
 func (s *settler) end(op *operation, err error) {
 	s.finish(op.d, op, err)

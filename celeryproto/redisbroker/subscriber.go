@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 // FanoutQueue is a queue bound to a fanout exchange. On Redis it is no list, only a subscription.
@@ -149,7 +150,7 @@ func (s *Subscriber) Run(ctx context.Context, handle func(FanoutDelivery)) error
 	var wg sync.WaitGroup
 	wg.Go(func() { s.receive(ctx) })
 	wg.Go(func() { s.keepBound(ctx) })
-	wg.Go(func() { s.b.servers.watch(ctx) })
+	wg.Go(func() { s.b.servers.Watch(ctx) })
 	for {
 		item, ok := s.queue.take(ctx)
 		if !ok {
@@ -245,7 +246,7 @@ func (s *Subscriber) subscribed() {
 
 // session is one connection, from its subscription to its end. confirmed is called when messages are sure to come.
 func (s *Subscriber) session(ctx context.Context, confirmed func()) error {
-	conn, e, err := s.b.servers.dial(ctx, true)
+	conn, e, err := s.b.servers.Dial(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -255,8 +256,8 @@ func (s *Subscriber) session(ctx context.Context, confirmed func()) error {
 			_ = conn.Close()
 		}
 	}()
-	w := newWire(conn, s.cfg.MaxMessageBytes)
-	patterns := s.patterns(e.db)
+	w := redisconn.NewWire(conn, s.cfg.MaxMessageBytes)
+	patterns := s.patterns(e.DB)
 	command := []string{"PSUBSCRIBE"}
 	for _, p := range patterns {
 		command = append(command, p.text)
@@ -264,17 +265,17 @@ func (s *Subscriber) session(ctx context.Context, confirmed func()) error {
 	if err := conn.SetDeadline(time.Now().Add(s.b.opts.SocketTimeout)); err != nil {
 		return err
 	}
-	if err := w.send(command); err != nil {
+	if err := w.Send(command); err != nil {
 		return err
 	}
 	for range patterns { // Redis obeys the command as a whole: no message comes in between
 		if kind, _, err := receiveBus(w); err != nil || kind != "psubscribe" {
-			return cmp.Or(err, errWire)
+			return cmp.Or(err, redisconn.ErrWire)
 		}
 	}
 	confirmed()
 	for {
-		if err := w.await(s.b.opts.HealthCheckInterval, s.b.opts.SocketTimeout); err != nil {
+		if err := w.Await(s.b.opts.HealthCheckInterval, s.b.opts.SocketTimeout); err != nil {
 			return err
 		}
 		if err := s.next(w, patterns); err != nil {
@@ -285,13 +286,13 @@ func (s *Subscriber) session(ctx context.Context, confirmed func()) error {
 
 // receiveBus reads one answer of a subscribed connection: its kind, and what it brings.
 func receiveBus(w *wire) (kind string, items []any, err error) {
-	reply, err := w.receive()
+	reply, err := w.Receive()
 	if err != nil {
 		return "", nil, err
 	}
 	items, _ = reply.([]any)
 	if len(items) < 2 {
-		return "", nil, errWire
+		return "", nil, redisconn.ErrWire
 	}
 	kind, _ = items[0].(string)
 	return kind, items[1:], nil
@@ -327,11 +328,11 @@ func (s *Subscriber) next(w *wire, patterns []fanoutPattern) error {
 		return nil
 	}
 	if len(items) != 3 {
-		return errWire
+		return redisconn.ErrWire
 	}
 	i := slices.IndexFunc(patterns, func(p fanoutPattern) bool { return p.text == items[0] })
 	if i < 0 {
-		return errWire
+		return redisconn.ErrWire
 	}
 	exchange := s.cfg.Queues[patterns[i].queue].Exchange
 	switch payload := items[2].(type) {
@@ -339,11 +340,11 @@ func (s *Subscriber) next(w *wire, patterns []fanoutPattern) error {
 		if !s.queue.add(fanoutItem{queue: patterns[i].queue, payload: payload}) {
 			s.b.obs.fanoutDropped(exchange, DropFull)
 		}
-	case oversized:
+	case redisconn.Oversized:
 		s.b.obs.fanoutDropped(exchange, DropTooLarge)
 		s.b.logger.Warn("redisbroker: message on a fanout exchange is too large", "exchange", exchange, "bytes", int64(payload))
 	default:
-		return errWire
+		return redisconn.ErrWire
 	}
 	return nil
 }

@@ -7,8 +7,9 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 // ignoredTransportOptions change nothing here.
@@ -43,7 +44,7 @@ func ParseTransportOptions(b []byte) (TransportOptions, error) {
 		case !known:
 			err = ErrUnsupported
 		default:
-			err = decodeOption(value, target)
+			err = redisconn.DecodeOption(value, target)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("redisbroker: broker_transport_options: %s: %w", name, err))
@@ -64,7 +65,7 @@ func (t *TransportOptions) targets() map[string]any {
 		"socket_connect_timeout": &t.SocketConnectTimeout, "client_name": &t.ClientName, "max_connections": &t.MaxConnections,
 		"polling_interval": &t.PollingInterval, "body_encoding": &t.BodyEncoding,
 		"fanout_prefix": t.setFanoutPrefix, "fanout_patterns": notBool(&t.NoFanoutPatterns),
-		"socket_keepalive": notBool(&t.SocketKeepalive.Off), "socket_keepalive_options": t.SocketKeepalive.set,
+		"socket_keepalive": notBool(&t.SocketKeepalive.Off), "socket_keepalive_options": t.setKeepalive,
 		"health_check_interval": t.setHealthCheck,
 		"master_name":           &t.MasterName, "min_other_sentinels": &t.MinOtherSentinels,
 		"sentinel_fanout_compat": isBool(&t.SentinelFanoutCompat), "sentinel_kwargs": intoSentinel(&t.Sentinel),
@@ -81,7 +82,7 @@ func (t *TransportOptions) setFanoutPrefix(value json.RawMessage) error {
 }
 
 func (t *TransportOptions) setHealthCheck(value json.RawMessage) error {
-	err := decodeOption(value, &t.HealthCheckInterval)
+	err := redisconn.DecodeOption(value, &t.HealthCheckInterval)
 	if err == nil && t.HealthCheckInterval <= 0 {
 		t.HealthCheckInterval = -1 // none
 	}
@@ -96,10 +97,11 @@ var keepaliveNames = map[string]string{
 	"TCP_KEEPCNT": "count", "6": "count", "258": "count",
 }
 
-// set reads socket_keepalive_options.
-func (k *Keepalive) set(value json.RawMessage) error {
+// setKeepalive reads socket_keepalive_options.
+func (t *TransportOptions) setKeepalive(value json.RawMessage) error {
+	k := &t.SocketKeepalive
 	var fields map[string]float64
-	if err := decodeOption(value, &fields); err != nil {
+	if err := redisconn.DecodeOption(value, &fields); err != nil {
 		return err
 	}
 	for name, n := range fields {
@@ -123,14 +125,14 @@ func (k *Keepalive) set(value json.RawMessage) error {
 // isBool and notBool set a flag to what an option says, or to the opposite.
 func isBool(flag *bool) func(json.RawMessage) error {
 	return func(value json.RawMessage) (err error) {
-		*flag, err = decodeBool(value)
+		*flag, err = redisconn.DecodeBool(value)
 		return err
 	}
 }
 
 func notBool(flag *bool) func(json.RawMessage) error {
 	return func(value json.RawMessage) error {
-		v, err := decodeBool(value)
+		v, err := redisconn.DecodeBool(value)
 		*flag = err == nil && !v
 		return err
 	}
@@ -138,47 +140,7 @@ func notBool(flag *bool) func(json.RawMessage) error {
 
 func intoSentinel(o *SentinelOptions) func(json.RawMessage) error {
 	return func(value json.RawMessage) (err error) {
-		*o, err = parseSentinelOptions(value)
+		*o, err = redisconn.ParseSentinelOptions(value)
 		return err
 	}
-}
-
-// decodeBool takes true, false, and the numbers that Python takes for them.
-func decodeBool(value json.RawMessage) (bool, error) {
-	var v any
-	if err := json.Unmarshal(value, &v); err != nil {
-		return false, err
-	}
-	switch v := v.(type) {
-	case bool:
-		return v, nil
-	case float64:
-		return v != 0, nil
-	default:
-		return false, errors.New("must be true or false")
-	}
-}
-
-// decodeOption sets a target, durations from numbers of seconds. Its errors do not quote the value.
-func decodeOption(value json.RawMessage, target any) error {
-	switch target := target.(type) {
-	case func(json.RawMessage) error:
-		return target(value)
-	case *time.Duration:
-		var seconds float64
-		if err := decodeOption(value, &seconds); err != nil {
-			return err
-		}
-		if math.Abs(seconds) > float64(math.MaxInt64)/float64(time.Second)/2 {
-			return errors.New("out of range")
-		}
-		*target = time.Duration(seconds * float64(time.Second))
-		return nil
-	}
-	err := json.Unmarshal(value, target)
-	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		kind, _, _ := strings.Cut(mistyped.Value, " ") // a number may follow
-		return fmt.Errorf("a JSON %s does not fit here", kind)
-	}
-	return err
 }

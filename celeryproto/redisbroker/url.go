@@ -250,7 +250,7 @@ func (e *endpoint) applyTLS(scheme string, query map[string]string, rules urlRul
 		t.CertReqs = CertNone // kombu's default for a bare rediss://
 	}
 	for _, name := range names {
-		if err := t.set(name, query[name]); err != nil {
+		if err := t.Set(name, query[name]); err != nil {
 			return urlFault("query "+name, "%w", err)
 		}
 		delete(query, name)

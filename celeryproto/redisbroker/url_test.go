@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 var broker, backend = urlRules{}, urlRules{backend: true}
@@ -57,7 +59,7 @@ func TestParseURLRefuses(t *testing.T) {
 		{"redis://:s3cret@a:1/1;redis://:s3cret@b:2/2", "failover list", backend, true},
 		{"redis://:s3cret@a:1/1;sentinel://:s3cret@b:2/2", "failover list", broker, true},
 		{"redis://:s3cret@a:1/1;s3cret", "scheme", broker, false},
-		{strings.Repeat("redis://:s3cret@a;", maxServers+1), "failover list", broker, false},
+		{strings.Repeat("redis://:s3cret@a;", redisconn.MaxServers+1), "failover list", broker, false},
 		{";", "scheme", broker, false},
 		{"redis+sentinel://:s3cret@a", "sentinel", backend, false},
 		{"redis://:s3cret@h?credential_provider=x.Y", "credential_provider", broker, true},
@@ -160,37 +162,6 @@ func TestParseURLTLS(t *testing.T) {
 		}
 		if (e.tls == nil) != (c.want == nil) || e.tls != nil && *e.tls != *c.want {
 			t.Errorf("%s: %+v, want %+v", c.raw, e.tls, c.want)
-		}
-	}
-}
-
-func TestTLSConfig(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		opts             TLSOptions
-		insecure, custom bool
-	}{
-		{TLSOptions{}, false, false},
-		{TLSOptions{CertReqs: CertOptional}, false, false},
-		{TLSOptions{CertReqs: CertNone}, true, false},
-		{TLSOptions{AnyHostname: true}, true, true},
-	} {
-		cfg, err := c.opts.config("h")
-		if err != nil {
-			t.Errorf("%+v: %v", c.opts, err)
-			continue
-		}
-		if cfg.InsecureSkipVerify != c.insecure || (cfg.VerifyConnection != nil) != c.custom || cfg.ServerName != "h" ||
-			(c.opts.warning() != "") != (c.insecure && !c.custom) {
-			t.Errorf("%+v: %+v", c.opts, cfg)
-		}
-	}
-	for name, o := range map[string]TLSOptions{
-		"ssl_ca_certs": {CACerts: "/nonexistent"}, "ssl_ca_data": {CAData: "x"}, "ssl_ca_path": {CAPath: "/nonexistent"},
-		"ssl_certfile": {CertFile: "/nonexistent"}, "ssl_keyfile": {KeyFile: "/nonexistent"},
-	} {
-		if _, err := o.config("h"); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

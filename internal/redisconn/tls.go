@@ -1,4 +1,4 @@
-package redisbroker
+package redisconn
 
 import (
 	"crypto/tls"
@@ -14,8 +14,11 @@ import (
 	"strings"
 )
 
+// ErrUnsupported is wrapped around the name of what this package does not do.
+var ErrUnsupported = errors.New("not supported")
+
 // TLSOptions are the ssl_* keys of redis-py (6.4 to 8.1, connection.py, SSLConnection), as they stand in Celery's settings
-// broker_use_ssl and redis_backend_use_ssl. The zero value is redis-py's default: the certificate of Redis must be good for its
+// broker_use_ssl and redis_backend_use_ssl and in the hosts of a channel layer. The zero value is redis-py's default: the certificate of Redis must be good for its
 // name by the certificates that the system trusts.
 //
 // The files are read for every connection, so that a renewed certificate is used without a restart. What CACerts, CAData and
@@ -48,29 +51,28 @@ var certNames = map[string]string{
 	"none": CertNone, "CERT_NONE": CertNone, "0": CertNone,
 }
 
-// ParseTLSOptions reads broker_use_ssl or redis_backend_use_ssl from JSON: an object of ssl_* keys, in which ssl_cert_reqs may be
-// a name or the number of Python's constant. null, false and {} are no TLS: nil. true is refused, since with it Python connects
-// to Redis without TLS.
+// ParseTLSOptions reads an object of ssl_* keys from JSON, in which ssl_cert_reqs may be a name or the number of Python's constant.
+// null, false and {} are no TLS: nil. true is refused, since with it Python connects to Redis without TLS.
 func ParseTLSOptions(b []byte) (*TLSOptions, error) {
 	switch strings.TrimSpace(string(b)) {
 	case "", "null", "false":
 		return nil, nil
 	case "true":
-		return nil, errors.New("redisbroker: use_ssl: true says nothing to Redis, it must be an object of ssl_* keys")
+		return nil, errors.New("true says nothing to Redis, it must be an object of ssl_* keys")
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(b, &fields); err != nil {
-		return nil, errors.New("redisbroker: use_ssl: must be an object of ssl_* keys")
+		return nil, errors.New("must be an object of ssl_* keys")
 	}
 	if len(fields) == 0 {
 		return nil, nil
 	}
 	t := &TLSOptions{}
-	return t, t.setAll("redisbroker: use_ssl: ", fields)
+	return t, t.SetAll(fields)
 }
 
-// setAll sets keys from JSON; null stands for the default.
-func (t *TLSOptions) setAll(prefix string, fields map[string]json.RawMessage) error {
+// SetAll sets keys from JSON; null stands for the default. The error names every key at fault, never its value.
+func (t *TLSOptions) SetAll(fields map[string]json.RawMessage) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		var value any
@@ -81,23 +83,23 @@ func (t *TLSOptions) setAll(prefix string, fields map[string]json.RawMessage) er
 				t.CertReqs = CertNone // redis-py reads None so
 			}
 		case string:
-			err = t.set(name, v)
+			err = t.Set(name, v)
 		case bool:
-			err = t.set(name, strconv.FormatBool(v))
+			err = t.Set(name, strconv.FormatBool(v))
 		case float64:
-			err = t.set(name, strconv.FormatFloat(v, 'f', -1, 64))
+			err = t.Set(name, strconv.FormatFloat(v, 'f', -1, 64))
 		default:
 			err = errors.New("must be a text, a number or true or false")
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s%s: %w", prefix, name, err))
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// set sets one key from a text.
-func (t *TLSOptions) set(name, value string) error {
+// Set sets one key from a text. ErrUnsupported is wrapped for what redis-py has and this package has not.
+func (t *TLSOptions) Set(name, value string) error {
 	switch name {
 	case "ssl_cert_reqs":
 		reqs, ok := certNames[value]
@@ -133,13 +135,13 @@ func (t *TLSOptions) set(name, value string) error {
 	return nil
 }
 
-// validate names what set would refuse.
-func (t *TLSOptions) validate(setting string) error {
+// Validate names what Set would refuse. nil is good.
+func (t *TLSOptions) Validate() error {
 	if t == nil || t.CertReqs == "" {
 		return nil
 	}
-	if err := new(TLSOptions).set("ssl_cert_reqs", t.CertReqs); err != nil {
-		return fmt.Errorf("redisbroker: %s: ssl_cert_reqs: %w", setting, err)
+	if err := new(TLSOptions).Set("ssl_cert_reqs", t.CertReqs); err != nil {
+		return fmt.Errorf("ssl_cert_reqs: %w", err)
 	}
 	return nil
 }
@@ -162,8 +164,8 @@ func (t *TLSOptions) warning() string {
 	return ""
 }
 
-// config reads the certificate files and builds what Python's ssl module would do with these settings.
-func (t *TLSOptions) config(serverName string) (*tls.Config, error) {
+// Config reads the certificate files and builds what Python's ssl module would do with these settings.
+func (t *TLSOptions) Config(serverName string) (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName}
 	if t.MinVersion != 0 {
 		cfg.MinVersion = t.MinVersion
@@ -173,7 +175,7 @@ func (t *TLSOptions) config(serverName string) (*tls.Config, error) {
 		return nil, err
 	}
 	if t.CertFile == "" && t.KeyFile != "" {
-		return nil, errors.New("redisbroker: ssl_keyfile: needs ssl_certfile")
+		return nil, errors.New("ssl_keyfile: needs ssl_certfile")
 	}
 	if t.CertFile != "" {
 		keyFile := t.KeyFile
@@ -182,7 +184,7 @@ func (t *TLSOptions) config(serverName string) (*tls.Config, error) {
 		}
 		cert, err := tls.LoadX509KeyPair(t.CertFile, keyFile)
 		if err != nil {
-			return nil, fmt.Errorf("redisbroker: ssl_certfile: %w", err)
+			return nil, fmt.Errorf("ssl_certfile: %w", err)
 		}
 		cfg.Certificates = []tls.Certificate{cert}
 	}
@@ -205,21 +207,21 @@ func (t *TLSOptions) roots() (*x509.CertPool, error) {
 	if t.CACerts != "" {
 		pem, err := os.ReadFile(t.CACerts)
 		if err != nil {
-			return nil, fmt.Errorf("redisbroker: ssl_ca_certs: %w", err)
+			return nil, fmt.Errorf("ssl_ca_certs: %w", err)
 		}
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, errors.New("redisbroker: ssl_ca_certs: no certificate in the file")
+			return nil, errors.New("ssl_ca_certs: no certificate in the file")
 		}
 	}
 	if t.CAData != "" && !pool.AppendCertsFromPEM([]byte(t.CAData)) {
-		return nil, errors.New("redisbroker: ssl_ca_data: no certificate in it")
+		return nil, errors.New("ssl_ca_data: no certificate in it")
 	}
 	if t.CAPath == "" {
 		return pool, nil
 	}
 	files, err := os.ReadDir(t.CAPath)
 	if err != nil {
-		return nil, fmt.Errorf("redisbroker: ssl_ca_path: %w", err)
+		return nil, fmt.Errorf("ssl_ca_path: %w", err)
 	}
 	for _, file := range files {
 		pem, err := os.ReadFile(filepath.Join(t.CAPath, file.Name()))
@@ -234,7 +236,7 @@ func (t *TLSOptions) roots() (*x509.CertPool, error) {
 func verifyChain(roots *x509.CertPool) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
 		if len(state.PeerCertificates) == 0 {
-			return errors.New("redisbroker: no server certificate")
+			return errors.New("no server certificate")
 		}
 		opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
 		for _, cert := range state.PeerCertificates[1:] {

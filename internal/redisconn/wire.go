@@ -1,4 +1,4 @@
-package redisbroker
+package redisconn
 
 import (
 	"bufio"
@@ -20,28 +20,30 @@ const (
 	wireMessageTime = time.Minute
 )
 
-// wire speaks RESP 2 on one connection, for what go-redis has no place for: the first commands of a connection whose server is
+// Wire speaks RESP 2 on one connection, for what go-redis has no place for: the first commands of a connection whose server is
 // only known once it is dialled, Sentinels, and subscriptions, whose losses of connection must be told and whose messages must
 // be bounded. It is not safe for concurrent use.
-type wire struct {
+type Wire struct {
 	conn net.Conn
 	r    *bufio.Reader
-	// maxBulk is the longest string that is kept. A longer one is read past and stands as oversized in its place.
+	// maxBulk is the longest string that is kept. A longer one is read past and stands as Oversized in its place.
 	maxBulk int
 	buf     []byte
 }
 
-func newWire(conn net.Conn, maxBulk int) *wire {
-	return &wire{conn: conn, r: bufio.NewReaderSize(conn, wireBuffer), maxBulk: maxBulk}
+// NewWire returns a wire on conn that keeps strings of at most maxBulk bytes.
+func NewWire(conn net.Conn, maxBulk int) *Wire {
+	return &Wire{conn: conn, r: bufio.NewReaderSize(conn, wireBuffer), maxBulk: maxBulk}
 }
 
-// oversized stands for a string that was longer than maxBulk, with its length.
-type oversized int64
+// Oversized stands for a string that was longer than maxBulk, with its length.
+type Oversized int64
 
-var errWire = errors.New("not an answer of Redis")
+// ErrWire reports bytes that are no answer of Redis.
+var ErrWire = errors.New("not an answer of Redis")
 
-// send writes commands, in one go.
-func (w *wire) send(commands ...[]string) error {
+// Send writes commands, in one go.
+func (w *Wire) Send(commands ...[]string) error {
 	b := w.buf[:0]
 	for _, args := range commands {
 		b = append(strconv.AppendInt(append(b, '*'), int64(len(args)), 10), "\r\n"...)
@@ -55,27 +57,27 @@ func (w *wire) send(commands ...[]string) error {
 	return err
 }
 
-// receive reads one answer: a string, an int64, nil, oversized, or a []any of these. An error of Redis is a replyError inside
+// Receive reads one answer: a string, an int64, nil, Oversized, or a []any of these. An error of Redis is a ReplyError inside
 // an array, and the error when it is the answer.
-func (w *wire) receive() (any, error) {
+func (w *Wire) Receive() (any, error) {
 	reply, err := w.reply(0)
-	if failed, ok := reply.(replyError); ok && err == nil {
+	if failed, ok := reply.(ReplyError); ok && err == nil {
 		return nil, failed
 	}
 	return reply, err
 }
 
-// do sends a command and reads the answer.
-func (w *wire) do(args ...string) (any, error) {
-	if err := w.send(args); err != nil {
+// Do sends a command and reads the answer.
+func (w *Wire) Do(args ...string) (any, error) {
+	if err := w.Send(args); err != nil {
 		return nil, err
 	}
-	return w.receive()
+	return w.Receive()
 }
 
-// await returns when something arrives. Silence of the given length, if it is positive, makes it send a PING, which must be answered
+// Await returns when something arrives. Silence of the given length, if it is positive, makes it send a PING, which must be answered
 // within timeout. It is for subscriptions, which have no other answers to wait for.
-func (w *wire) await(silence, timeout time.Duration) error {
+func (w *Wire) Await(silence, timeout time.Duration) error {
 	asked := false
 	for {
 		var deadline time.Time
@@ -102,29 +104,29 @@ func (w *wire) await(silence, timeout time.Duration) error {
 		if err := w.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 			return err
 		}
-		if err := w.send([]string{"PING"}); err != nil {
+		if err := w.Send([]string{"PING"}); err != nil {
 			return err
 		}
 	}
 }
 
-func (w *wire) reply(depth int) (any, error) {
+func (w *Wire) reply(depth int) (any, error) {
 	line, err := w.line()
 	if err != nil {
 		return nil, err
 	}
 	if line == "" {
-		return nil, errWire
+		return nil, ErrWire
 	}
 	switch text := line[1:]; line[0] {
 	case '+':
 		return text, nil
 	case '-':
-		return replyError(text), nil
+		return ReplyError(text), nil
 	case ':':
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return nil, errWire
+			return nil, ErrWire
 		}
 		return n, nil
 	case '$':
@@ -132,29 +134,38 @@ func (w *wire) reply(depth int) (any, error) {
 	case '*':
 		return w.array(text, depth)
 	default:
-		return nil, errWire
+		return nil, ErrWire
 	}
 }
 
 // line reads up to CR LF, which it removes.
-func (w *wire) line() (string, error) {
+func (w *Wire) line() (string, error) {
 	var line []byte
 	for {
 		part, err := w.r.ReadSlice('\n')
 		line = append(line, part...)
 		switch {
 		case len(line) > maxWireLine:
-			return "", fmt.Errorf("%w: a line of more than %d bytes", errWire, maxWireLine)
+			return "", fmt.Errorf("%w: a line of more than %d bytes", ErrWire, maxWireLine)
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case err != nil:
 			return "", unexpectedEOF(err, len(line) > 0)
 		case len(line) < 2 || line[len(line)-2] != '\r':
-			return "", errWire
+			return "", ErrWire
 		}
 		return string(line[:len(line)-2]), nil
 	}
 }
+
+// ReplyError is an error that Redis has answered with; for go-redis it is one of its own.
+type ReplyError string
+
+// Error implements error.
+func (e ReplyError) Error() string { return string(e) }
+
+// RedisError implements redis.Error.
+func (ReplyError) RedisError() {}
 
 // unexpectedEOF tells an end in the middle from one between two answers.
 func unexpectedEOF(err error, middle bool) error {
@@ -164,18 +175,18 @@ func unexpectedEOF(err error, middle bool) error {
 	return err
 }
 
-func (w *wire) bulk(length string) (any, error) {
+func (w *Wire) bulk(length string) (any, error) {
 	n, err := strconv.ParseInt(length, 10, 64)
 	switch {
 	case err != nil || n < -1:
-		return nil, errWire
+		return nil, ErrWire
 	case n == -1:
 		return nil, nil
 	case n > int64(w.maxBulk):
 		if _, err := io.CopyN(io.Discard, w.r, n); err != nil {
 			return nil, unexpectedEOF(err, true)
 		}
-		return oversized(n), w.lineEnd()
+		return Oversized(n), w.lineEnd()
 	}
 	// The memory grows with what arrives, not with what was announced.
 	b := make([]byte, 0, min(n, wireBuffer))
@@ -192,22 +203,22 @@ func (w *wire) bulk(length string) (any, error) {
 	return string(b), w.lineEnd()
 }
 
-func (w *wire) lineEnd() error {
+func (w *Wire) lineEnd() error {
 	var end [2]byte
 	if _, err := io.ReadFull(w.r, end[:]); err != nil {
 		return unexpectedEOF(err, true)
 	}
 	if end != [2]byte{'\r', '\n'} {
-		return errWire
+		return ErrWire
 	}
 	return nil
 }
 
-func (w *wire) array(length string, depth int) (any, error) {
+func (w *Wire) array(length string, depth int) (any, error) {
 	n, err := strconv.ParseInt(length, 10, 64)
 	switch {
 	case err != nil || n < -1 || n > maxWireItems || depth == maxWireDepth:
-		return nil, errWire
+		return nil, ErrWire
 	case n == -1:
 		return nil, nil
 	}

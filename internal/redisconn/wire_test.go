@@ -1,4 +1,4 @@
-package redisbroker
+package redisconn
 
 import (
 	"bytes"
@@ -19,8 +19,8 @@ type readOnly struct {
 
 func (c readOnly) Read(b []byte) (int, error) { return c.r.Read(b) }
 
-func wireOf(text string, maxBulk int) *wire {
-	return newWire(readOnly{r: strings.NewReader(text)}, maxBulk)
+func wireOf(text string, maxBulk int) *Wire {
+	return NewWire(readOnly{r: strings.NewReader(text)}, maxBulk)
 }
 
 func TestWireReceive(t *testing.T) {
@@ -28,12 +28,12 @@ func TestWireReceive(t *testing.T) {
 	long := strings.Repeat("x", 3*wireBuffer)
 	for text, want := range map[string]any{
 		"+OK\r\n": "OK", ":-7\r\n": int64(-7), "$-1\r\n": nil, "$0\r\n\r\n": "", "$5\r\na\r\nbc\r\n": "a\r\nbc", "*-1\r\n": nil, "*0\r\n": []any{},
-		"*3\r\n$1\r\na\r\n:1\r\n*1\r\n-ERR x\r\n":      []any{"a", int64(1), []any{replyError("ERR x")}},
+		"*3\r\n$1\r\na\r\n:1\r\n*1\r\n-ERR x\r\n":      []any{"a", int64(1), []any{ReplyError("ERR x")}},
 		"$12288\r\n" + long + "\r\n":                   long,
-		"*2\r\n$12289\r\n" + long + "y\r\n$1\r\nz\r\n": []any{oversized(len(long) + 1), "z"},
+		"*2\r\n$12289\r\n" + long + "y\r\n$1\r\nz\r\n": []any{Oversized(len(long) + 1), "z"},
 	} {
 		w := wireOf(text, len(long))
-		got, err := w.receive()
+		got, err := w.Receive()
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%.40q: %v, %v", text, got, err)
 		}
@@ -46,12 +46,12 @@ func TestWireReceive(t *testing.T) {
 func TestWireReceiveFails(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]error{
-		"": io.EOF, "+OK": io.ErrUnexpectedEOF, "$5\r\nab": io.ErrUnexpectedEOF, "*2\r\n+a\r\n": io.ErrUnexpectedEOF, "$1\r\nab\r\n": errWire,
-		"?\r\n": errWire, "\r\n": errWire, "+a\n": errWire, ":x\r\n": errWire, "$-2\r\n": errWire, "$x\r\n": errWire, "*-2\r\n": errWire,
-		"*99999\r\n": errWire, "+" + strings.Repeat("x", maxWireLine+1) + "\r\n": errWire, strings.Repeat("*1\r\n", maxWireDepth+1) + ":1\r\n": errWire,
-		"$99999999999\r\nab": io.ErrUnexpectedEOF, "-NOAUTH x\r\n": replyError("NOAUTH x"),
+		"": io.EOF, "+OK": io.ErrUnexpectedEOF, "$5\r\nab": io.ErrUnexpectedEOF, "*2\r\n+a\r\n": io.ErrUnexpectedEOF, "$1\r\nab\r\n": ErrWire,
+		"?\r\n": ErrWire, "\r\n": ErrWire, "+a\n": ErrWire, ":x\r\n": ErrWire, "$-2\r\n": ErrWire, "$x\r\n": ErrWire, "*-2\r\n": ErrWire,
+		"*99999\r\n": ErrWire, "+" + strings.Repeat("x", maxWireLine+1) + "\r\n": ErrWire, strings.Repeat("*1\r\n", maxWireDepth+1) + ":1\r\n": ErrWire,
+		"$99999999999\r\nab": io.ErrUnexpectedEOF, "-NOAUTH x\r\n": ReplyError("NOAUTH x"),
 	} {
-		_, err := wireOf(text, 10).receive()
+		_, err := wireOf(text, 10).Receive()
 		if !errors.Is(err, want) {
 			t.Errorf("%.40q: %v, want %v", text, err, want)
 		}
@@ -70,8 +70,8 @@ func TestWireSend(t *testing.T) {
 	if err := client.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	w := newWire(client, 10)
-	if err := w.send([]string{"AUTH", "ü"}, []string{"PING"}); err != nil {
+	w := NewWire(client, 10)
+	if err := w.Send([]string{"AUTH", "ü"}, []string{"PING"}); err != nil {
 		t.Fatal(err)
 	}
 	_ = client.Close()
@@ -89,10 +89,10 @@ func FuzzWireReceive(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		w := newWire(readOnly{r: bytes.NewReader(b)}, 100)
+		w := NewWire(readOnly{r: bytes.NewReader(b)}, 100)
 		for range 100 {
-			reply, err := w.receive()
-			if _, isReply := errors.AsType[replyError](err); err != nil && !isReply {
+			reply, err := w.Receive()
+			if _, isReply := errors.AsType[ReplyError](err); err != nil && !isReply {
 				return
 			}
 			if s, ok := reply.(string); ok && len(s) > max(100, maxWireLine) {

@@ -1,6 +1,7 @@
-package redisbroker
+package redisconn
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,7 @@ import (
 	"time"
 )
 
-// SentinelOptions are the transport option sentinel_kwargs: how Sentinels themselves are reached, by redis-py's names. User name
+// SentinelOptions are sentinel_kwargs of kombu and of channel layers: how Sentinels themselves are reached, by redis-py's names. User name
 // and password of the URL are for Redis only.
 type SentinelOptions struct {
 	// Username and Password of the Sentinels.
@@ -25,11 +26,11 @@ type SentinelOptions struct {
 	TLS *TLSOptions
 }
 
-// parseSentinelOptions reads sentinel_kwargs from JSON.
-func parseSentinelOptions(b json.RawMessage) (SentinelOptions, error) {
+// ParseSentinelOptions reads sentinel_kwargs from a JSON object. The error names every key at fault, never its value.
+func ParseSentinelOptions(b json.RawMessage) (SentinelOptions, error) {
 	var o SentinelOptions
 	var fields map[string]json.RawMessage
-	if err := decodeOption(b, &fields); err != nil {
+	if err := DecodeOption(b, &fields); err != nil {
 		return o, err
 	}
 	useTLS, tlsFields := false, make(map[string]json.RawMessage)
@@ -39,15 +40,15 @@ func parseSentinelOptions(b json.RawMessage) (SentinelOptions, error) {
 		switch {
 		case string(value) == "null":
 		case name == "username":
-			err = decodeOption(value, &o.Username)
+			err = DecodeOption(value, &o.Username)
 		case name == "password":
-			err = decodeOption(value, &o.Password)
+			err = DecodeOption(value, &o.Password)
 		case name == "socket_timeout":
-			err = decodeOption(value, &o.SocketTimeout)
+			err = DecodeOption(value, &o.SocketTimeout)
 		case name == "socket_connect_timeout":
-			err = decodeOption(value, &o.SocketConnectTimeout)
+			err = DecodeOption(value, &o.SocketConnectTimeout)
 		case name == "ssl":
-			useTLS, err = decodeBool(value)
+			useTLS, err = DecodeBool(value)
 		case strings.HasPrefix(name, "ssl_"):
 			tlsFields[name] = value
 		case slices.Contains(ignoredSentinelOptions, name):
@@ -60,7 +61,7 @@ func parseSentinelOptions(b json.RawMessage) (SentinelOptions, error) {
 	}
 	if useTLS {
 		o.TLS = &TLSOptions{}
-		errs = append(errs, o.TLS.setAll("", tlsFields))
+		errs = append(errs, o.TLS.SetAll(tlsFields))
 	}
 	return o, errors.Join(errs...)
 }
@@ -73,19 +74,16 @@ var ignoredSentinelOptions = []string{
 
 // sentinels asks Sentinels for the master, as redis-py's Sentinel.discover_master does. They are asked for each new connection.
 type sentinels struct {
-	opts serverOptions
+	opts Options
 
 	mu    sync.Mutex
 	addrs []string // the one that answered last comes first
 }
 
-func newSentinels(ends []*endpoint, o serverOptions) *sentinels {
-	s := &sentinels{opts: o}
-	setDefault(&s.opts.sentinel.SocketTimeout, o.socketTimeout)
-	setDefault(&s.opts.sentinel.SocketConnectTimeout, o.connectTimeout)
-	for _, e := range ends {
-		s.addrs = append(s.addrs, e.addr)
-	}
+func newSentinels(o Options) *sentinels {
+	s := &sentinels{opts: o, addrs: slices.Clone(o.Sentinels)}
+	s.opts.Sentinel.SocketTimeout = cmp.Or(o.Sentinel.SocketTimeout, o.SocketTimeout)
+	s.opts.Sentinel.SocketConnectTimeout = cmp.Or(o.Sentinel.SocketConnectTimeout, o.ConnectTimeout)
 	return s
 }
 
@@ -100,7 +98,7 @@ func (s *sentinels) String() string {
 func (s *sentinels) budget() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Duration(len(s.addrs)) * (s.opts.sentinel.SocketTimeout + s.opts.sentinel.SocketConnectTimeout)
+	return time.Duration(len(s.addrs)) * (s.opts.Sentinel.SocketTimeout + s.opts.Sentinel.SocketConnectTimeout)
 }
 
 // master is the address of the master that the first Sentinel with an acceptable answer names. The error is errNoMaster, with
@@ -121,7 +119,7 @@ func (s *sentinels) master(ctx context.Context) (string, error) {
 			return "", context.Cause(ctx)
 		}
 	}
-	return "", fmt.Errorf("%w: Sentinel knows none for %q: %s", errNoMaster, s.opts.masterName, strings.Join(faults, "; "))
+	return "", fmt.Errorf("%w: Sentinel knows none for %q: %s", errNoMaster, s.opts.MasterName, strings.Join(faults, "; "))
 }
 
 // prefer puts a Sentinel at the head of the list.
@@ -139,13 +137,13 @@ func (s *sentinels) ask(ctx context.Context, addr string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = conn.Close() }() // nothing is left to be said
-	ctx, cancel := context.WithTimeout(ctx, s.opts.sentinel.SocketTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Sentinel.SocketTimeout)
 	defer cancel()
-	replies, err := exchange(ctx, conn, [][]string{{"SENTINEL", "MASTER", s.opts.masterName}})
+	replies, err := exchange(ctx, conn, [][]string{{"SENTINEL", "MASTER", s.opts.MasterName}})
 	if err != nil {
 		return "", err
 	}
-	if failed, ok := replies[0].(replyError); ok {
+	if failed, ok := replies[0].(ReplyError); ok {
 		return "", failed
 	}
 	return s.acceptable(replies[0])
@@ -153,10 +151,10 @@ func (s *sentinels) ask(ctx context.Context, addr string) (string, error) {
 
 // connect makes a connection to a Sentinel.
 func (s *sentinels) connect(ctx context.Context, addr string) (net.Conn, error) {
-	o := &s.opts.sentinel
+	o := &s.opts.Sentinel
 	ctx, cancel := context.WithTimeout(ctx, o.SocketConnectTimeout)
 	defer cancel()
-	conn, err := dialOnce(ctx, "tcp", addr, o.TLS, s.opts.keepalive)
+	conn, err := dialOnce(ctx, "tcp", addr, o.TLS, s.opts.Keepalive)
 	if err != nil || o.Password == "" && o.Username == "" {
 		return conn, err
 	}
@@ -168,7 +166,7 @@ func (s *sentinels) connect(ctx context.Context, addr string) (net.Conn, error) 
 	if err != nil {
 		return nil, drop(conn, err)
 	}
-	if failed, ok := replies[0].(replyError); ok {
+	if failed, ok := replies[0].(ReplyError); ok {
 		return nil, drop(conn, failed)
 	}
 	return conn, nil
@@ -186,51 +184,53 @@ func (s *sentinels) acceptable(reply any) (string, error) {
 	others, err := strconv.Atoi(state["num-other-sentinels"])
 	switch {
 	case state["ip"] == "" || state["port"] == "" || err != nil:
-		return "", errWire
+		return "", ErrWire
 	case !slices.Contains(flags, "master"), slices.Contains(flags, "s_down"), slices.Contains(flags, "o_down"):
 		return "", fmt.Errorf("the master is %s", state["flags"])
-	case others < s.opts.minOtherSentinels:
-		return "", fmt.Errorf("it sees %d other Sentinels, min_other_sentinels is %d", others, s.opts.minOtherSentinels)
+	case others < s.opts.MinOtherSentinels:
+		return "", fmt.Errorf("it sees %d other Sentinels, min_other_sentinels is %d", others, s.opts.MinOtherSentinels)
 	}
 	return net.JoinHostPort(state["ip"], state["port"]), nil
 }
 
-// How watch listens to a Sentinel.
+// How Watch listens to a Sentinel.
 const (
 	switchChannel   = "+switch-master"
 	sentinelSilence = 5 * time.Second
 )
 
-// watch leaves the old master as soon as Sentinel has made another one: it goes on taking writes for some seconds, which are lost
+// Watch leaves the old master as soon as Sentinel has made another one: it goes on taking writes for some seconds, which are lost
 // then. redis-py does not do this. It returns at the end of ctx, and at once without Sentinel.
-func (s *servers) watch(ctx context.Context) {
+func (s *Servers) Watch(ctx context.Context) {
 	if s.sentinels == nil {
 		return
 	}
-	var pause backoff
+	var pause Backoff
 	for ctx.Err() == nil {
 		err := s.sentinels.listen(ctx, func() {
-			pause.reset()
+			pause.Reset()
 			if addr, err := s.sentinels.master(ctx); err == nil {
 				s.moved(addr) // while nobody listened
 			}
 		}, s.moved)
 		if ctx.Err() == nil {
-			s.opts.obs.disconnected("sentinel", err)
-			pause.wait(ctx)
+			if s.opts.Disconnected != nil {
+				s.opts.Disconnected(err)
+			}
+			pause.Wait(ctx)
 		}
 	}
 }
 
-// watchWhile watches until ctx ends; the function that it returns waits for that.
-func (s *servers) watchWhile(ctx context.Context) (wait func()) {
+// WatchWhile watches until ctx ends; the function that it returns waits for that.
+func (s *Servers) WatchWhile(ctx context.Context) (wait func()) {
 	var wg sync.WaitGroup
-	wg.Go(func() { s.watch(ctx) })
+	wg.Go(func() { s.Watch(ctx) })
 	return wg.Wait
 }
 
 // moved closes the connections to any other master. The next one asks Sentinel.
-func (s *servers) moved(master string) {
+func (s *Servers) moved(master string) {
 	s.mu.Lock()
 	var old map[*trackedConn]struct{}
 	if host, _, _ := strings.Cut(s.inUse, "/"); s.inUse != "" && host != master {
@@ -264,20 +264,20 @@ func (s *sentinels) listen(ctx context.Context, ready func(), moved func(master 
 }
 
 func (s *sentinels) listenOn(conn net.Conn, ready func(), moved func(master string)) error {
-	timeout := s.opts.sentinel.SocketTimeout
-	w := newWire(conn, maxHandshakeReply)
+	timeout := s.opts.Sentinel.SocketTimeout
+	w := NewWire(conn, maxHandshakeReply)
 	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
-	if _, err := w.do("SUBSCRIBE", switchChannel); err != nil {
+	if _, err := w.Do("SUBSCRIBE", switchChannel); err != nil {
 		return err
 	}
 	ready()
 	for {
-		if err := w.await(sentinelSilence, timeout); err != nil {
+		if err := w.Await(sentinelSilence, timeout); err != nil {
 			return err
 		}
-		reply, err := w.receive()
+		reply, err := w.Receive()
 		if err != nil {
 			return err
 		}
@@ -286,7 +286,7 @@ func (s *sentinels) listenOn(conn net.Conn, ready func(), moved func(master stri
 			continue
 		}
 		text, _ := items[2].(string) // name, old host and port, new host and port
-		if fields := strings.Fields(text); len(fields) == 5 && fields[0] == s.opts.masterName {
+		if fields := strings.Fields(text); len(fields) == 5 && fields[0] == s.opts.MasterName {
 			moved(net.JoinHostPort(fields[3], fields[4]))
 		}
 	}

@@ -1,4 +1,4 @@
-package redisbroker
+package redisconn
 
 import (
 	"context"
@@ -13,19 +13,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// connect makes a connection. Where several servers are possible it must be one that takes writes. e.addr becomes the address
+// connect makes a connection. Where several servers are possible it must be one that takes writes. e.Addr becomes the address
 // of the master where Sentinels know it.
-func (s *servers) connect(ctx context.Context, e *endpoint, greet bool) (net.Conn, error) {
+func (s *Servers) connect(ctx context.Context, e *Endpoint, greet bool) (net.Conn, error) {
 	if s.sentinels != nil {
 		addr, err := s.sentinels.master(ctx)
 		if err != nil {
 			return nil, err
 		}
-		e.addr = addr
+		e.Addr = addr
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.opts.ConnectTimeout)
 	defer cancel()
-	conn, err := dialOnce(ctx, e.network, e.addr, e.tls, s.opts.keepalive)
+	conn, err := dialOnce(ctx, e.Network, e.Addr, e.TLS, s.opts.Keepalive)
 	if err != nil || !greet {
 		return conn, err
 	}
@@ -52,7 +52,7 @@ func dialOnce(ctx context.Context, network, addr string, t *TLSOptions, keepaliv
 	if err != nil {
 		return nil, drop(conn, err)
 	}
-	cfg, err := t.config(host)
+	cfg, err := t.Config(host)
 	if err != nil { // the files were good at the start: they are being replaced
 		return nil, drop(conn, &net.OpError{Op: "dial", Net: network, Err: err})
 	}
@@ -64,19 +64,19 @@ func dialOnce(ctx context.Context, network, addr string, t *TLSOptions, keepaliv
 }
 
 // greet says who we are and checks that the server takes writes.
-func (s *servers) greet(ctx context.Context, conn net.Conn, e *endpoint) error {
+func (s *Servers) greet(ctx context.Context, conn net.Conn, e *Endpoint) error {
 	var commands [][]string
 	switch {
-	case e.username != "":
-		commands = append(commands, []string{"AUTH", e.username, e.password})
-	case e.password != "":
-		commands = append(commands, []string{"AUTH", e.password})
+	case e.Username != "":
+		commands = append(commands, []string{"AUTH", e.Username, e.Password})
+	case e.Password != "":
+		commands = append(commands, []string{"AUTH", e.Password})
 	}
-	if e.db != 0 {
-		commands = append(commands, []string{"SELECT", strconv.Itoa(e.db)})
+	if e.DB != 0 {
+		commands = append(commands, []string{"SELECT", strconv.Itoa(e.DB)})
 	}
-	if s.opts.clientName != "" {
-		commands = append(commands, []string{"CLIENT", "SETNAME", s.opts.clientName})
+	if s.opts.ClientName != "" {
+		commands = append(commands, []string{"CLIENT", "SETNAME", s.opts.ClientName})
 	}
 	if !s.isFixed() {
 		commands = append(commands, []string{"ROLE"})
@@ -86,14 +86,14 @@ func (s *servers) greet(ctx context.Context, conn net.Conn, e *endpoint) error {
 		return err
 	}
 	for i, reply := range replies {
-		failed, isError := reply.(replyError)
+		failed, isError := reply.(ReplyError)
 		switch command := commands[i][0]; {
 		case command == "CLIENT": // a name is nothing to fail for
 		case isError && command == "ROLE" && (redis.HasErrorPrefix(failed, "NOPERM") || redis.HasErrorPrefix(failed, "unknown command")):
 		case isError:
 			return failed
 		case command == "ROLE" && isReplica(reply):
-			return fmt.Errorf("%s: %w", e.addr, errNoMaster)
+			return fmt.Errorf("%s: %w", e.Addr, errNoMaster)
 		}
 	}
 	return nil
@@ -116,7 +116,7 @@ func exchange(ctx context.Context, conn net.Conn, commands [][]string) ([]any, e
 		}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // ends what waits
-	replies, err := newWire(conn, maxHandshakeReply).exchange(commands)
+	replies, err := NewWire(conn, maxHandshakeReply).exchange(commands)
 	if !stop() {
 		return nil, context.Cause(ctx)
 	}
@@ -126,14 +126,14 @@ func exchange(ctx context.Context, conn net.Conn, commands [][]string) ([]any, e
 	return replies, conn.SetDeadline(time.Time{})
 }
 
-func (w *wire) exchange(commands [][]string) ([]any, error) {
-	if err := w.send(commands...); err != nil {
+func (w *Wire) exchange(commands [][]string) ([]any, error) {
+	if err := w.Send(commands...); err != nil {
 		return nil, err
 	}
 	replies := make([]any, 0, len(commands))
 	for range commands {
-		reply, err := w.receive()
-		if failed, ok := errors.AsType[replyError](err); ok {
+		reply, err := w.Receive()
+		if failed, ok := errors.AsType[ReplyError](err); ok {
 			reply, err = failed, nil
 		}
 		if err != nil {
@@ -142,7 +142,7 @@ func (w *wire) exchange(commands [][]string) ([]any, error) {
 		replies = append(replies, reply)
 	}
 	if w.r.Buffered() > 0 {
-		return nil, errWire
+		return nil, ErrWire
 	}
 	return replies, nil
 }
