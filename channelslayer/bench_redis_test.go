@@ -64,9 +64,10 @@ func BenchmarkDecode(b *testing.B) {
 	defer l.Close()
 	r, err := l.NewReceiver(ReceiverConfig{})
 	must(b, err)
-	r.members.mu.Lock()
-	r.want("g")
-	r.members.mu.Unlock()
+	part := r.shards[0]
+	part.members.mu.Lock()
+	part.want("g")
+	part.members.mu.Unlock()
 	encoded, err := l.codec.encode(text(benchFrame), r.GroupChannel("g"))
 	must(b, err)
 	received, got := 0, ""
@@ -77,7 +78,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(encoded)))
 	for b.Loop() {
-		r.handle(encoded, 1, deliver)
+		part.handle(encoded, 1, deliver)
 	}
 	if received == 0 || got != benchFrame {
 		b.Errorf("%d received, the last %q", received, got)

@@ -13,11 +13,12 @@ import (
 type capacities struct {
 	fallback int
 	rules    []capacityRule
+	local    bool // a rule is a regular expression, which Lua has not
 }
 
 type capacityRule struct {
 	re       *regexp.Regexp
-	lua      string
+	lua      string // "" when Redis cannot have it
 	capacity int
 }
 
@@ -26,7 +27,12 @@ func newCapacities(fallback int, rules []CapacityRule) (capacities, error) {
 	var faults []error
 	for _, rule := range rules {
 		if rule.Capacity < 1 {
-			faults = append(faults, fmt.Errorf("channelslayer: option channel_capacity: %q: capacity %d is below 1", rule.Glob, rule.Capacity))
+			faults = append(faults, fmt.Errorf("channelslayer: option channel_capacity: %q: capacity %d is below 1", rule.pattern(), rule.Capacity))
+			continue
+		}
+		if rule.Regexp != nil {
+			c.rules = append(c.rules, capacityRule{re: rule.Regexp, capacity: rule.Capacity})
+			c.local = true
 			continue
 		}
 		re, lua, err := compileGlob(rule.Glob)
@@ -42,7 +48,7 @@ func newCapacities(fallback int, rules []CapacityRule) (capacities, error) {
 // of is tested against the full channel name; the first match counts.
 func (c capacities) of(channel string) int {
 	for _, rule := range c.rules {
-		if rule.re.MatchString(channel) {
+		if at := rule.re.FindStringIndex(channel); at != nil && at[0] == 0 {
 			return rule.capacity
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"time"
 )
 
@@ -16,10 +17,12 @@ const (
 	DefaultCapacity           = 100
 	DefaultRandomPrefixLength = 12
 
-	// BackendCore is the dotted name of the layer that this package speaks.
-	BackendCore = "channels_redis.core.RedisChannelLayer"
-	// SerializerMsgpack is the default serializer_format.
+	// BackendCore and BackendPubSub are the dotted names of the layers that this package speaks.
+	BackendCore   = "channels_redis.core.RedisChannelLayer"
+	BackendPubSub = "channels_redis.pubsub.RedisPubSubChannelLayer"
+	// SerializerMsgpack is the default serializer_format, SerializerJSON the other one that channels_redis has.
 	SerializerMsgpack = "msgpack"
+	SerializerJSON    = "json"
 
 	// NoRandomPrefix as Config.RandomPrefixLength stands for Python's random_prefix_length=0.
 	NoRandomPrefix = -1
@@ -27,9 +30,11 @@ const (
 	maxRandomPrefix = 1024
 )
 
-// Config is the CONFIG dictionary of a channels_redis core layer. The zero value is Python's default.
+// Config is the BACKEND and the CONFIG dictionary of a channels_redis layer. The zero value is Python's default. A pub/sub layer uses Hosts, Prefix,
+// SymmetricEncryptionKeys and SerializerFormat; as in Python the other options say nothing to it.
 type Config struct {
-	// Hosts lists the Redis servers. Empty means one, DefaultHostURL. More than one is refused for now.
+	// Hosts lists the Redis servers, at most MaxHosts, which share the load. Empty means one, DefaultHostURL. All processes of a site must
+	// have the same list in the same order.
 	Hosts []Host
 	// Prefix starts every key of the layer; "" means "asgi". All processes of a site must agree.
 	Prefix string
@@ -45,11 +50,14 @@ type Config struct {
 	// All processes of a site must agree.
 	RandomPrefixLength int
 
-	// Backend is the dotted name from Django's setting; "" and BackendCore are the same, others are refused for now.
+	// Backend is the dotted name from Django's setting, BackendCore or BackendPubSub; "" is what the function that opens the layer is for.
+	// A class of the site's own is refused by name.
 	Backend string
-	// SerializerFormat is "" or "msgpack"; others are refused for now.
+	// SerializerFormat is SerializerMsgpack, also when empty, or SerializerJSON. Others, which a site has registered in Python, are refused by
+	// name. All processes of a site must agree.
 	SerializerFormat string
-	// SymmetricEncryptionKeys must be empty: encryption is refused for now.
+	// SymmetricEncryptionKeys are texts from which keys are derived: the first one encrypts, all are tried to decrypt. Empty means in clear. The
+	// clocks of a core layer's processes must agree within Expiry.
 	SymmetricEncryptionKeys []Secret
 
 	// Logger gets lifecycle and trouble; nil discards.
@@ -62,8 +70,18 @@ type Config struct {
 type CapacityRule struct {
 	// Glob is a shell pattern (fnmatch: * ? [seq] [!seq]) that must match the whole channel name, case-sensitive.
 	Glob string
+	// Regexp is used instead when it is not nil: it must match at the start of the name, as Python's re.match does. With one, GroupSend needs
+	// two round trips.
+	Regexp *regexp.Regexp
 	// Capacity applies to the names that match; at least 1.
 	Capacity int
+}
+
+func (r CapacityRule) pattern() string {
+	if r.Regexp != nil {
+		return r.Regexp.String()
+	}
+	return r.Glob
 }
 
 // Secret is text that must not reach a log: it prints as [redacted].
@@ -111,29 +129,43 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate joins all faults of a Config that has its defaults.
-func (c Config) validate() error {
-	return errors.Join(c.validateSupported(), c.validateBounds())
+// validate joins all faults of a Config that has its defaults, for the layer with the dotted name backend.
+func (c Config) validate(backend string) error {
+	return errors.Join(c.validateSupported(backend), c.validateHosts(), c.validateBounds())
 }
 
-func (c Config) validateSupported() error {
+// codec is how the messages of this layer are written.
+func (c Config) codec(randomLength int, ttl time.Duration) (codec, error) {
+	f, err := newFernet(c.SymmetricEncryptionKeys, ttl)
+	if err != nil {
+		return codec{}, fmt.Errorf("channelslayer: option symmetric_encryption_keys: %w", err)
+	}
+	cd := codec{randomLength: randomLength, fernet: f}
+	if c.SerializerFormat == SerializerJSON {
+		cd.format = formatJSON
+	}
+	return cd, nil
+}
+
+func (c Config) validateSupported(backend string) error {
 	var faults []error
 	refuse := func(option, detail string) {
 		faults = append(faults, &UnsupportedError{Option: option, Detail: detail})
 	}
-	if c.Backend != "" && c.Backend != BackendCore {
-		refuse("BACKEND", fmt.Sprintf("%q (supported: %s)", c.Backend, BackendCore))
+	if c.Backend != "" && c.Backend != backend {
+		refuse("BACKEND", fmt.Sprintf("%q (supported: %s, %s)", c.Backend, BackendCore, BackendPubSub))
 	}
-	if len(c.Hosts) > 1 {
-		refuse("hosts", fmt.Sprintf("%d entries (supported: one)", len(c.Hosts)))
-	}
-	if c.SerializerFormat != "" && c.SerializerFormat != SerializerMsgpack {
-		refuse("serializer_format", fmt.Sprintf("%q (supported: %s)", c.SerializerFormat, SerializerMsgpack))
-	}
-	if len(c.SymmetricEncryptionKeys) > 0 {
-		refuse("symmetric_encryption_keys", "encrypted messages cannot be read or written yet")
+	if c.SerializerFormat != "" && c.SerializerFormat != SerializerMsgpack && c.SerializerFormat != SerializerJSON {
+		refuse("serializer_format", fmt.Sprintf("%q (supported: %s, %s)", c.SerializerFormat, SerializerMsgpack, SerializerJSON))
 	}
 	return errors.Join(faults...)
+}
+
+func (c Config) validateHosts() error {
+	if len(c.Hosts) > MaxHosts {
+		return fmt.Errorf("channelslayer: option hosts: %d entries (at most %d)", len(c.Hosts), MaxHosts)
+	}
+	return nil
 }
 
 func (c Config) validateBounds() error {

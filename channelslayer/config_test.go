@@ -1,16 +1,19 @@
 package channelslayer
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 func TestDefaultsArePythons(t *testing.T) {
@@ -28,13 +31,13 @@ func TestDefaultsArePythons(t *testing.T) {
 func TestOpenNamesAllFaults(t *testing.T) {
 	t.Parallel()
 	_, err := Open(Config{
-		Hosts: []Host{{}, {}}, Backend: "channels_redis.pubsub.RedisPubSubChannelLayer", SerializerFormat: "json", SymmetricEncryptionKeys: []Secret{"hush"},
+		Hosts: make([]Host, MaxHosts+1), Backend: "site.layers.Layer", SerializerFormat: "site-format", SymmetricEncryptionKeys: []Secret{"hush"},
 		Expiry: 1500 * time.Millisecond, GroupExpiry: -time.Second, Capacity: -1, RandomPrefixLength: -2, ChannelCapacity: []CapacityRule{{Glob: "x", Capacity: -1}},
 	})
 	if !errors.Is(err, ErrUnsupported) {
 		t.Fatalf("%v", err)
 	}
-	for _, option := range []string{"BACKEND", "hosts", "serializer_format", "symmetric_encryption_keys", "option expiry", "group_expiry", "option capacity", "random_prefix_length", "channel_capacity"} {
+	for _, option := range []string{"BACKEND", "hosts", "serializer_format", "option expiry", "group_expiry", "option capacity", "random_prefix_length", "channel_capacity"} {
 		if !strings.Contains(err.Error(), option) {
 			t.Errorf("the error does not name %s: %v", option, err)
 		}
@@ -80,7 +83,7 @@ func TestGoldenHosts(t *testing.T) {
 		if json.Unmarshal(form.Hosts, &urls) != nil || len(urls) != 1 || len(form.Pools) != 1 {
 			continue // other forms than URLs are normalized before they come here
 		}
-		o, err := Host{URL: urls[0]}.options()
+		o, _, err := Host{URL: urls[0]}.parse()
 		if err != nil {
 			t.Errorf("%s: %v", urls[0], err)
 			continue
@@ -90,11 +93,11 @@ func TestGoldenHosts(t *testing.T) {
 		for k, v := range form.Pools[0].Kwargs {
 			want[k] = fmt.Sprint(v)
 		}
-		if diff := cmp.Diff(want, pythonKwargs(o, want)); diff != "" {
+		if diff := gocmp.Diff(want, pythonKwargs(&o, want)); diff != "" {
 			t.Errorf("%s (-redis-py +ours):\n%s", urls[0], diff)
 		}
-		if tls := form.Pools[0].Connection == "SSLConnection"; tls != (o.TLSConfig != nil) {
-			t.Errorf("%s: TLS %t, want %t", urls[0], o.TLSConfig != nil, tls)
+		if tls := form.Pools[0].Connection == "SSLConnection"; tls != (o.TLS != nil) {
+			t.Errorf("%s: TLS %t, want %t", urls[0], o.TLS != nil, tls)
 		}
 	}
 	if checked != 4 {
@@ -102,7 +105,7 @@ func TestGoldenHosts(t *testing.T) {
 	}
 }
 
-func pythonKwargs(o *redis.Options, want map[string]any) map[string]any {
+func pythonKwargs(o *redisconn.Endpoint, want map[string]any) map[string]any {
 	got := map[string]any{}
 	for k := range want {
 		switch k {
@@ -125,57 +128,76 @@ func pythonKwargs(o *redis.Options, want map[string]any) map[string]any {
 
 func TestHostURLs(t *testing.T) {
 	t.Parallel()
-	good := map[string]redis.Options{
-		"redis://":                {Network: "tcp", Addr: "localhost:6379"},
-		"redis://h":               {Network: "tcp", Addr: "h:6379"},
-		"redis://h:1/":            {Network: "tcp", Addr: "h:1"},
-		"redis://[::1]:7/2":       {Network: "tcp", Addr: "[::1]:7", DB: 2},
-		"redis://u%40x:p%2Fw@h/1": {Network: "tcp", Addr: "h:6379", DB: 1, Username: "u@x", Password: "p/w"},
-		"redis://h/1?db=3":        {Network: "tcp", Addr: "h:6379", DB: 3},
-		"redis://h?password=x&socket_timeout=1.5":                     {Network: "tcp", Addr: "h:6379", Password: "x", ReadTimeout: 1500 * time.Millisecond, WriteTimeout: 1500 * time.Millisecond},
-		"redis://h?socket_connect_timeout=2&health_check_interval=30": {Network: "tcp", Addr: "h:6379", DialTimeout: 2 * time.Second},
-		"unix:///run/r.sock?db=2":                                     {Network: "unix", Addr: "/run/r.sock", DB: 2},
+	type want struct {
+		end               redisconn.Endpoint
+		connect, exchange time.Duration
 	}
-	for url, want := range good {
-		o, err := Host{URL: url}.options()
+	good := map[string]want{
+		"redis://":                {end: redisconn.Endpoint{Addr: "localhost:6379"}},
+		"redis://h":               {end: redisconn.Endpoint{Addr: "h:6379"}},
+		"redis://h:1/":            {end: redisconn.Endpoint{Addr: "h:1"}},
+		"redis://[::1]:7/2":       {end: redisconn.Endpoint{Addr: "[::1]:7", DB: 2}},
+		"redis://u%40x:p%2Fw@h/1": {end: redisconn.Endpoint{Addr: "h:6379", DB: 1, Username: "u@x", Password: "p/w"}},
+		"redis://h/1?db=3":        {end: redisconn.Endpoint{Addr: "h:6379", DB: 3}},
+		"redis://h?password=x&socket_timeout=1.5":                     {end: redisconn.Endpoint{Addr: "h:6379", Password: "x"}, exchange: 1500 * time.Millisecond},
+		"redis://h?socket_connect_timeout=2&health_check_interval=30": {end: redisconn.Endpoint{Addr: "h:6379"}, connect: 2 * time.Second},
+		"unix:///run/r.sock?db=2":                                     {end: redisconn.Endpoint{Network: "unix", Addr: "/run/r.sock", DB: 2}},
+		"rediss://h?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem":          {end: redisconn.Endpoint{Addr: "h:6379", TLS: &TLSOptions{CertReqs: "none", CACerts: "/ca.pem"}}},
+	}
+	for url, w := range good {
+		w.end.Network = cmp.Or(w.end.Network, "tcp")
+		end, o, err := Host{URL: url}.parse()
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
 			continue
 		}
-		got := redis.Options{Network: o.Network, Addr: o.Addr, DB: o.DB, Username: o.Username, Password: o.Password, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout, DialTimeout: o.DialTimeout}
-		if got.Addr != want.Addr || got.Network != want.Network || got.DB != want.DB || got.Username != want.Username || got.Password != want.Password ||
-			got.ReadTimeout != want.ReadTimeout || got.WriteTimeout != want.WriteTimeout || got.DialTimeout != want.DialTimeout {
-			t.Errorf("%s: %+v", url, got)
+		if diff := gocmp.Diff(w.end, end); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", url, diff)
+		}
+		if o.ConnectTimeout != cmp.Or(w.connect, defaultConnectTimeout) || o.SocketTimeout != cmp.Or(w.exchange, defaultSocketTimeout) {
+			t.Errorf("%s: %+v", url, o)
 		}
 	}
-	for url, word := range map[string]string{
-		"http://h":                          "scheme",
-		"redis+sentinel://h":                "scheme",
-		"unix://?db=1":                      "path",
-		"redis://:secret@h/x":               "database",
-		"redis://:secret@h?db=x":            "db",
-		"redis://:secret@h?ssl_ca_certs=/x": "ssl_ca_certs",
-		"redis://:secret@h?socket_timeout=": "socket_timeout",
-		"redis://:secret@h:%zz":             "not a URL",
-		"rediss://h?ssl_check_hostname=no":  "ssl_check_hostname",
-		"rediss://h?ssl_cert_reqs=optional": "ssl_cert_reqs",
+}
+
+func TestHostRefuses(t *testing.T) {
+	t.Parallel()
+	many := make([]string, redisconn.MaxServers+1)
+	for _, c := range []struct {
+		host Host
+		word string
+	}{
+		{Host{URL: "http://h"}, "scheme"},
+		{Host{URL: "redis+sentinel://h"}, "scheme"},
+		{Host{URL: "unix://?db=1"}, "path"},
+		{Host{URL: "redis://:secret@h/x"}, "database"},
+		{Host{URL: "redis://:secret@h?db=x"}, "db"},
+		{Host{URL: "redis://:secret@h?ssl_ca_certs=/x"}, "rediss"},
+		{Host{URL: "redis://:secret@h?socket_timeout="}, "socket_timeout"},
+		{Host{URL: "redis://:secret@h?credential_provider=x"}, "credential_provider"},
+		{Host{URL: "redis://:secret@h:%zz"}, "not a URL"},
+		{Host{URL: "rediss://h?ssl_cert_reqs=maybe"}, "ssl_cert_reqs"},
+		{Host{URL: "rediss://h?ssl_ciphers=x"}, "ssl_ciphers"},
+		{Host{URL: "rediss://h", TLS: &TLSOptions{CertReqs: "maybe"}}, "ssl_cert_reqs"},
+		{Host{URL: "rediss://h?ssl_ca_certs=/nonexistent"}, "ssl_ca_certs"},
+		{Host{URL: "redis://:secret@", MasterName: "m"}, "sentinels"},
+		{Host{URL: "redis://:secret@", Sentinels: []string{"s:1"}}, "master_name"},
+		{Host{URL: "unix:///x", Sentinels: []string{"s:1"}, MasterName: "m"}, "unix"},
+		{Host{Sentinels: many, MasterName: "m"}, "sentinels"},
 	} {
-		_, err := Host{URL: url}.options()
-		if err == nil || !strings.Contains(err.Error(), word) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: %v, want an error about %s", url, err, word)
+		_, err := c.host.servers(slog.New(slog.DiscardHandler))
+		if err == nil || !strings.Contains(err.Error(), c.word) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%v: %v, want an error about %s", c.host, err, c.word)
 		}
 	}
 }
 
 func TestHostTLS(t *testing.T) {
 	t.Parallel()
-	o, err := Host{URL: "rediss://h", TLS: &tls.Config{MinVersion: tls.VersionTLS13}}.options()
-	if err != nil || o.TLSConfig.ServerName != "h" || o.TLSConfig.MinVersion != tls.VersionTLS13 || o.TLSConfig.InsecureSkipVerify {
-		t.Errorf("%+v, %v", o.TLSConfig, err)
-	}
-	o, err = Host{URL: "rediss://h?ssl_cert_reqs=none"}.options()
-	if err != nil || !o.TLSConfig.InsecureSkipVerify {
-		t.Errorf("ssl_cert_reqs=none: %v", err)
+	given := &TLSOptions{MinVersion: tls.VersionTLS13, CertReqs: "none"}
+	end, _, err := Host{URL: "rediss://h?ssl_cert_reqs=required", TLS: given}.parse()
+	if want := (&TLSOptions{MinVersion: tls.VersionTLS13, CertReqs: "required"}); err != nil || *end.TLS != *want || given.CertReqs != "none" {
+		t.Errorf("%+v, %v", end.TLS, err)
 	}
 }
 

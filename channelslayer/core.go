@@ -5,10 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,7 +16,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-var _ Layer = (*Core)(nil)
+var _ RedisLayer = (*Core)(nil)
 
 // Core speaks the wire of channels_redis.core.RedisChannelLayer. It is safe for concurrent use and needs no Redis to be opened:
 // each call fails or succeeds by itself, and the first one after an outage works again.
@@ -25,10 +25,10 @@ type Core struct {
 	keys         layerKeys
 	codec        codec
 	capacities   capacities
-	options      *redis.Options
-	client       *redis.Client // everything that does not block
-	clientPrefix string        // 32 hex digits: uuid4().hex of the layer object in Python
+	ring         ring
+	clientPrefix string // 32 hex digits: uuid4().hex of the layer object in Python
 	inbox        *inbox
+	sendTurn     atomic.Uint64 // whose turn it is to get the message of a general channel
 	now          func() time.Time
 	dropLog      rate.Sometimes // whoever writes junk can write much of it
 
@@ -36,36 +36,33 @@ type Core struct {
 	closeErr  error
 }
 
-// Open checks cfg and returns a layer. It does not connect; Ping does.
+// Open checks cfg and returns a core layer. It does not connect; Ping does.
 func Open(cfg Config) (*Core, error) {
 	cfg = cfg.withDefaults()
 	capacities, capErr := newCapacities(cfg.Capacity, cfg.ChannelCapacity)
-	if err := errors.Join(cfg.validate(), capErr); err != nil {
+	if err := errors.Join(cfg.validate(BackendCore), capErr); err != nil {
 		return nil, err
 	}
-	options, err := cfg.Hosts[0].options()
+	codec, err := cfg.codec(cfg.RandomPrefixLength, cfg.Expiry+fernetGrace)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := newRing(cfg)
 	if err != nil {
 		return nil, err
 	}
 	c := &Core{
 		cfg:          cfg,
 		keys:         layerKeys{prefix: cfg.Prefix},
-		codec:        codec{randomLength: cfg.RandomPrefixLength},
+		codec:        codec,
 		capacities:   capacities,
-		options:      options,
-		client:       redis.NewClient(clone(options)),
+		ring:         ring,
 		clientPrefix: newHex(),
 		now:          time.Now,
-		dropLog:      rate.Sometimes{First: 10, Interval: time.Second},
+		dropLog:      newDropLog(),
 	}
 	c.inbox = newInbox(c)
 	return c, nil
-}
-
-// clone copies options: a client writes its defaults into the one it is given.
-func clone(o *redis.Options) *redis.Options {
-	c := *o
-	return &c
 }
 
 // newHex is Python's uuid.uuid4().hex.
@@ -74,20 +71,18 @@ func newHex() string {
 	return hex.EncodeToString(id[:])
 }
 
-// Ping returns nil when Redis answers.
-func (c *Core) Ping(ctx context.Context) error {
-	return wrap("ping", c.client.Ping(ctx).Err())
-}
+// Ping returns nil when every server of the layer answers.
+func (c *Core) Ping(ctx context.Context) error { return wrap("ping", c.ring.ping(ctx)) }
 
 // ClientPrefix returns the part that all specific channels of this layer share.
 func (c *Core) ClientPrefix() string { return c.clientPrefix }
 
-// NewChannel returns a new specific channel name of this layer: "<prefix>.<32 hex>!<32 hex>". prefix "" means "specific".
-func (c *Core) NewChannel(prefix string) string {
+// NewChannel implements Layer: "<prefix>.<32 hex>!<32 hex>", where "" means "specific". There is nothing that could fail.
+func (c *Core) NewChannel(_ context.Context, prefix string) (string, error) {
 	if prefix == "" {
 		prefix = specificPrefix
 	}
-	return prefix + "." + c.clientPrefix + "!" + newHex()
+	return prefix + "." + c.clientPrefix + "!" + newHex(), nil
 }
 
 // Send implements Layer. It returns ErrChannelFull when the channel's key holds its capacity of messages, and ErrReservedKey for
@@ -108,7 +103,7 @@ func (c *Core) Send(ctx context.Context, channel string, m Message) error {
 		return err
 	}
 	now := c.now()
-	sent, err := sendScript.Run(ctx, c.client, []string{c.keys.channel(channel)},
+	sent, err := sendScript.Run(ctx, c.serverOf(channel).client, []string{c.keys.channel(channel)},
 		scoreText(now), now.Unix()-wholeSeconds(c.cfg.Expiry), wholeSeconds(c.cfg.Expiry), c.capacities.of(channel), bytes).Int()
 	if err != nil {
 		return wrap("send", err)
@@ -120,41 +115,13 @@ func (c *Core) Send(ctx context.Context, channel string, m Message) error {
 	return nil
 }
 
-// GroupSend implements Layer. A process that is over its capacity does not get the message: as in Python that is no error, but it is logged and
-// counted (Observer.GroupSent).
-func (c *Core) GroupSend(ctx context.Context, group string, m Message) error {
-	if err := CheckGroupName(group); err != nil {
-		return err
+// serverOf returns where a message of Send goes. A specific channel is on the server of its name up to the "!", where its process receives; Python's
+// send hashes the whole name, and with several hosts most of its messages arrive nowhere (channels_redis 2.2 to 4.3).
+func (c *Core) serverOf(channel string) *shard {
+	if strings.Contains(channel, "!") {
+		return c.ring.at(nonLocalName(channel))
 	}
-	head, err := c.codec.encodeOpen(m)
-	if err != nil {
-		return err
-	}
-	reply, err := groupSendScript.Run(ctx, c.client, []string{c.keys.group(group)}, c.groupSendArgs(head)...).Int64Slice()
-	if err != nil {
-		return wrap("group send", err)
-	}
-	if len(reply) != 4 {
-		return fmt.Errorf("channelslayer: group send: reply has %d elements, want 4", len(reply))
-	}
-	sent := GroupSent{Members: int(reply[0]), Keys: int(reply[1]), OverCapacity: int(reply[2]), Rejected: int(reply[3])}
-	c.cfg.Observer.groupSent(sent)
-	if sent.OverCapacity > 0 || sent.Rejected > 0 {
-		c.cfg.Logger.InfoContext(ctx, "channels over capacity", slog.String("group", group), slog.Int("over_capacity", sent.OverCapacity),
-			slog.Int("rejected", sent.Rejected), slog.Int("members", sent.Members))
-	}
-	return nil
-}
-
-func (c *Core) groupSendArgs(head string) []any {
-	now := c.now()
-	args := make([]any, 0, 7+2*len(c.capacities.rules))
-	args = append(args, scoreText(now), now.Unix()-wholeSeconds(c.cfg.GroupExpiry), now.Unix()-wholeSeconds(c.cfg.Expiry),
-		wholeSeconds(c.cfg.Expiry), c.cfg.Prefix, head, c.capacities.fallback)
-	for _, rule := range c.capacities.rules {
-		args = append(args, rule.lua, rule.capacity)
-	}
-	return args
+	return c.ring[(c.sendTurn.Add(1)-1)%uint64(len(c.ring))]
 }
 
 // GroupAdd implements Layer. A membership lasts for GroupExpiry: whoever stays longer must call it again. A Receiver does that by itself.
@@ -162,7 +129,7 @@ func (c *Core) GroupAdd(ctx context.Context, group, channel string) error {
 	if err := errors.Join(CheckGroupName(group), CheckChannelName(channel)); err != nil {
 		return err
 	}
-	_, err := c.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := c.ring.at(group).client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		c.pipeGroupAdd(ctx, p, group, channel)
 		return nil
 	})
@@ -180,19 +147,21 @@ func (c *Core) GroupDiscard(ctx context.Context, group, channel string) error {
 	if err := errors.Join(CheckGroupName(group), CheckChannelName(channel)); err != nil {
 		return err
 	}
-	return wrap("group discard", c.client.ZRem(ctx, c.keys.group(group), channel).Err())
+	return wrap("group discard", c.ring.at(group).client.ZRem(ctx, c.keys.group(group), channel).Err())
 }
 
 // Flush deletes every key that starts with the layer's prefix: all messages and groups of all processes. It is for tests.
 func (c *Core) Flush(ctx context.Context) error {
-	return wrap("flush", flushScript.Run(ctx, c.client, nil, escapeGlob(c.cfg.Prefix)+"*").Err())
+	return wrap("flush", c.ring.each(ctx, func(ctx context.Context, s *shard) error {
+		return flushScript.Run(ctx, s.client, nil, escapeGlob(c.cfg.Prefix)+"*").Err()
+	}))
 }
 
 // Close implements Layer. Receivers must have returned from Run before: they use this layer's connections.
 func (c *Core) Close() error {
 	c.closeOnce.Do(func() {
 		c.inbox.close()
-		c.closeErr = c.client.Close()
+		c.closeErr = c.ring.close()
 	})
 	return c.closeErr
 }

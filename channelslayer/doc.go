@@ -1,10 +1,11 @@
-// Package channelslayer speaks the wire of channels_redis, the Redis channel layer of Django Channels: messages between processes, to one
+// Package channelslayer speaks the wire of channels_redis, the Redis channel layers of Django Channels: messages between processes, to one
 // channel or to all members of a group. Go and Python processes on one layer do not notice each other's language.
 //
-// Core is the layer itself, with Python's operations. Receiver is for a process with many listeners, a gateway: one member per group whatever
-// the number of listeners, where Python has one per websocket.
+// Core and PubSub are the two layers that channels_redis has, with Python's operations; OpenLayer opens the one of Django's setting. A
+// GroupReceiver is for a process with many listeners, a gateway: one member per group whatever the number of listeners, where Python has one
+// per websocket.
 //
-// # What is in Redis
+// # What a core layer has in Redis
 //
 // With the prefix "asgi", a group "G", a Python process with the client prefix A that has two websockets in the group, and a Receiver with the
 // client prefix B:
@@ -20,7 +21,7 @@
 //	asgispecific.A!         sorted set, expires expiry (60 s) after the last message; at most capacity (100) messages
 //	asgispecific.B!
 //	┌───────────────────┬───────────┬──────────────────────────────────────┐
-//	│ score: send time  │ 12 random │ msgpack of {"type": "ws_message",    │
+//	│ score: send time  │ 12 random │ {"type": "ws_message",               │
 //	│                   │ bytes     │  "message": "<text>",                │
 //	│                   │           │  "__asgi_channel__": [names]}        │
 //	└───────────────────┴───────────┴──────────────────────────────────────┘
@@ -50,6 +51,26 @@
 // Bytes that no channel layer writes are dropped and counted by reason; nobody is disconnected and the next message is delivered. An extension
 // type of msgpack is among them, although Python's unpackb would take it: packb writes none for any value that a message has.
 //
+// # Several hosts
+//
+// The servers of the option hosts form channels_redis' ring: a name's CRC-32 says which one has it. A group's members are on the server of the
+// group's name, messages for a process on that of its specific channels' name up to the "!". Python's send hashes the whole name instead, so
+// that with several hosts most of what it sends to a specific channel waits where Python does not look. Send of this package writes where
+// Python reads, and Receive and Receiver read from all servers, so nothing is lost in either direction. General channels are on all servers in
+// turn and keep no order between them.
+//
+// # The pub/sub layer
+//
+// Nothing is in Redis: a group "G" is the Redis channel "asgi__group__G", a specific channel is one of its own name, and a message is the body
+// alone, without random bytes and __asgi_channel__. Redis' databases do not part two sites: their prefixes must. A PubSubReceiver holds one
+// subscription per group and answers a Join when Redis has confirmed it. A lost connection is made again with all subscriptions;
+// Observer.Reconnected counts that, because what was published meanwhile is lost and nobody can tell how much.
+//
+// # Serializers and encryption
+//
+// A body is msgpack or JSON, and with keys a Fernet token of it: the first key encrypts, all are tried to decrypt. A core layer refuses tokens
+// that are older than expiry and ten seconds. Serializers that a site has registered in Python are refused by name (ErrUnsupported).
+//
 // # Memberships of a Receiver
 //
 // Join returns when Redis has the membership. All are written again (ZADD and EXPIRE, pipelined) every third of group_expiry, after every
@@ -65,20 +86,23 @@
 // # Goroutines
 //
 //	goroutine         owner              how many                        stops when
-//	Run's caller      the caller         one per Receiver                ctx ends (within the pop in flight, which is woken)
-//	maintain          Receiver.Run       one                             ctx ends
-//	interrupt         Receiver.Run       one                             the reading has ended
-//	flushLoop         Receiver           at most one, while changes wait nothing is left to write; Run waits for it
-//	inbox.read        Core               one per key that Receive waits  nobody waits any more; Close waits for it
-//
-// # Not here yet
-//
-// Several hosts, Sentinel, encryption, the json serializer, compiled regular expressions in channel_capacity and the pub/sub layer are refused by
-// name (ErrUnsupported). Shards belong beside Core.client, other formats and encryption into codec, the pub/sub layer beside Core.
+//	read              Receiver.Run       one per host                    ctx ends (within the pop in flight, which is woken)
+//	maintain          Receiver.Run       one per host                    ctx ends
+//	Watch             Run, subscriber    one per host with Sentinels     ctx ends
+//	interrupt         Receiver.Run       one per host                    the reading has ended
+//	flushLoop         Receiver           at most one per host, while     nothing is left to write; Run waits for it
+//	                                     changes wait
+//	inbox.read        Core               one per host and key that       nobody waits any more; Close waits for it
+//	                                     Receive waits for
+//	subscriber.run    PubSubReceiver.Run one per host                    ctx ends
+//	                  PubSub             the same, from the first        Close, which waits for it
+//	                                     channel on
+//	write             subscriber         one per connection              the connection ends; run waits for it
 //
 // # Sources
 //
-// channels_redis 4.3.0 (core.py, serializers.py, utils.py), channels 4.3.2 (layers.py), msgpack 1.2.4, redis-py 6.4 (asyncio/connection.py). The core layer's
+// channels_redis 4.3.0 (core.py, pubsub.py, serializers.py, utils.py), channels 4.3.2 (layers.py), msgpack 1.2.4, cryptography 50.0 (fernet.py),
+// redis-py 6.4 (asyncio/connection.py). The core layer's
 // wire is the same from channels_redis 3.0 on; random_prefix_length and serializer_format are options since 4.2.1. Redis 5 or newer;
 // from 7.0 on the Receiver needs one round trip per batch (BZMPOP) instead of two.
 package channelslayer

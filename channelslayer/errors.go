@@ -18,6 +18,8 @@ var (
 	ErrReservedKey = errors.New("channelslayer: message has the reserved key __asgi_channel__")
 	// ErrWrongClientPrefix is returned by Receive for a specific channel that another layer made.
 	ErrWrongClientPrefix = errors.New("channelslayer: the specific channel belongs to another client prefix")
+	// ErrUnknownChannel is returned by GroupAdd of a pub/sub layer for a channel that this process does not receive on (RuntimeError in Python).
+	ErrUnknownChannel = errors.New("channelslayer: the channel is none of this process")
 	// ErrClosed is returned by every method after Close, and by a Receiver's Join and Leave after its Run has returned.
 	ErrClosed = errors.New("channelslayer: closed")
 	// ErrRunning is returned by a second Run of one Receiver.

@@ -1,7 +1,6 @@
 package channelslayer
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,9 +12,21 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/dfws/dfws/internal/redisconn"
 )
+
+// How a Redis is reached is the same for layers, brokers and result backends: see package redisconn.
+type (
+	// TLSOptions are the ssl_* options of a host, by redis-py's names.
+	TLSOptions = redisconn.TLSOptions
+	// SentinelOptions are sentinel_kwargs of a host.
+	SentinelOptions = redisconn.SentinelOptions
+)
+
+// ParseSentinelOptions reads sentinel_kwargs from a JSON object. The error names every key at fault, never its value.
+func ParseSentinelOptions(b []byte) (SentinelOptions, error) {
+	return redisconn.ParseSentinelOptions(b)
+}
 
 // Where redis-py looks when a URL leaves it open (redis-py 6.4, asyncio/connection.py, Connection.__init__).
 const (
@@ -23,19 +34,35 @@ const (
 	defaultRedisPort = "6379"
 )
 
-// Host is one Redis server, as an entry of the option hosts.
+// Bounds of a connection whose URL says nothing. redis-py 6.4 has none; 8.0 waits for five seconds.
+const (
+	defaultConnectTimeout = 5 * time.Second
+	defaultSocketTimeout  = 3 * time.Second
+)
+
+// Host is one Redis server, as an entry of the option hosts. Dictionaries of connection arguments are written as a URL.
 type Host struct {
-	// URL has one of redis-py's forms: redis://user:password@host:port/db, rediss://… (TLS), unix:///path?db=2.
-	// Understood query parameters: db, username, password, socket_timeout, socket_connect_timeout (seconds), client_name, protocol, ssl_cert_reqs,
-	// ssl_check_hostname, and those that only tune redis-py (socket_keepalive, retry_on_timeout, health_check_interval,
+	// URL has one of redis-py's forms: redis://user:password@host:port/db, rediss://… (TLS), unix:///path?db=2. With Sentinels its
+	// host and port say nothing; it may be empty.
+	// Understood query parameters: db, username, password, socket_timeout, socket_connect_timeout (seconds), client_name, the ssl_* of
+	// TLSOptions, and those that only tune redis-py (protocol, socket_keepalive, retry_on_timeout, health_check_interval,
 	// max_connections, decode_responses, encoding, timeout), which are ignored. Any other is refused by name.
 	URL string
-	// TLS is used by rediss:// in place of the default (verify with the system's roots, TLS 1.2 and newer). The place for a private CA or a client certificate.
-	TLS *tls.Config
+	// TLS is used by rediss://; what the URL says itself wins. nil is redis-py's default: verify with the system's roots.
+	TLS *TLSOptions
+	// Sentinels are the addresses, "host:port", of the Sentinels that know the server ("sentinels"); empty for none.
+	Sentinels []string
+	// MasterName is how Sentinels call the server ("master_name"); required with Sentinels.
+	MasterName string
+	// Sentinel says how Sentinels themselves are reached ("sentinel_kwargs").
+	Sentinel SentinelOptions
 }
 
-// String returns the URL without user, password and query.
+// String returns the URL without user, password and query, or the Sentinels.
 func (h Host) String() string {
+	if len(h.Sentinels) > 0 {
+		return "sentinel:" + h.MasterName + "@" + strings.Join(h.Sentinels, ",")
+	}
 	u, err := url.Parse(h.URL)
 	if err != nil {
 		return redacted
@@ -53,44 +80,74 @@ func (h Host) GoString() string { return h.String() }
 // LogValue implements slog.LogValuer.
 func (h Host) LogValue() slog.Value { return slog.StringValue(h.String()) }
 
-// options translates the URL as redis-py's parse_url does. Errors never contain the URL: it may hold a password.
-func (h Host) options() (*redis.Options, error) {
-	u, err := url.Parse(h.URL)
+// servers prepares the connections to a host.
+func (h Host) servers(log *slog.Logger) (*redisconn.Servers, error) {
+	e, o, err := h.parse()
 	if err != nil {
-		return nil, errors.New("channelslayer: option hosts: not a URL")
+		return nil, err
 	}
-	o := &redis.Options{
-		// One attempt: a send that is repeated may be delivered twice, and callers know best when to try again.
-		MaxRetries:            -1,
-		DialerRetries:         1,
-		ContextTimeoutEnabled: true,
-		PipelinePoolSize:      -1,
-		DisableIdentity:       true,
-		// Managed-service notifications: an extra command at each connect that plain servers refuse.
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	o.Logger, o.Package = log, "channelslayer: "
+	s, err := redisconn.New([]redisconn.Endpoint{e}, o)
+	if errors.Is(err, redisconn.ErrNoMasterName) {
+		return nil, hostFault("sentinels without master_name")
+	}
+	if err != nil {
+		return nil, hostFault("%w", err)
+	}
+	return s, nil
+}
+
+// hostFault is an error of the option hosts. It must not contain the URL, which may hold a password.
+func hostFault(format string, args ...any) error {
+	return fmt.Errorf("channelslayer: option hosts: "+format, args...)
+}
+
+// parse translates the URL as redis-py's parse_url does.
+func (h Host) parse() (redisconn.Endpoint, redisconn.Options, error) {
+	e := redisconn.Endpoint{Network: "tcp"}
+	o := redisconn.Options{
+		ConnectTimeout: defaultConnectTimeout, SocketTimeout: defaultSocketTimeout,
+		Sentinels: h.Sentinels, MasterName: h.MasterName, Sentinel: h.Sentinel,
+	}
+	if len(h.Sentinels) > redisconn.MaxServers {
+		return e, o, hostFault("more than %d sentinels", redisconn.MaxServers)
+	}
+	if len(h.Sentinels) == 0 && h.MasterName != "" {
+		return e, o, hostFault("master_name without sentinels")
+	}
+	raw := h.URL
+	if raw == "" && len(h.Sentinels) > 0 {
+		raw = "redis://"
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return e, o, hostFault("not a URL")
 	}
 	if u.User != nil {
-		o.Username = u.User.Username()
-		o.Password, _ = u.User.Password()
+		e.Username = u.User.Username()
+		e.Password, _ = u.User.Password()
 	}
 	switch u.Scheme {
 	case "redis", "rediss":
-		err = h.tcpOptions(u, o)
+		err = h.parseTCP(u, &e)
 	case "unix":
-		o.Network, o.Addr = "unix", u.Path
+		e.Network, e.Addr = "unix", u.Path
 		if u.Path == "" {
-			err = errors.New("channelslayer: option hosts: unix:// needs a path")
+			err = hostFault("unix:// needs a path")
+		}
+		if len(h.Sentinels) > 0 {
+			err = hostFault("a unix socket behind Sentinels")
 		}
 	default:
 		err = &UnsupportedError{Option: "hosts", Detail: fmt.Sprintf("URL scheme %q (supported: redis, rediss, unix)", u.Scheme)}
 	}
 	if err != nil {
-		return nil, err
+		return e, o, err
 	}
-	return o, queryOptions(u.Query(), o)
+	return e, o, parseQuery(u.Query(), &e, &o)
 }
 
-func (h Host) tcpOptions(u *url.URL, o *redis.Options) error {
+func (h Host) parseTCP(u *url.URL, e *redisconn.Endpoint) error {
 	host, port := u.Hostname(), u.Port()
 	if host == "" {
 		host = defaultRedisHost
@@ -98,86 +155,81 @@ func (h Host) tcpOptions(u *url.URL, o *redis.Options) error {
 	if port == "" {
 		port = defaultRedisPort
 	}
-	o.Network, o.Addr = "tcp", net.JoinHostPort(host, port)
+	e.Addr = net.JoinHostPort(host, port)
 	if db := strings.ReplaceAll(u.Path, "/", ""); db != "" && !u.Query().Has("db") {
 		n, err := strconv.Atoi(db)
 		if err != nil || n < 0 {
 			// redis-py silently takes database 0; that is never what was meant.
-			return errors.New("channelslayer: option hosts: the path of the URL is not a database number")
+			return hostFault("the path of the URL is not a database number")
 		}
-		o.DB = n
+		e.DB = n
 	}
-	if u.Scheme != "rediss" {
-		return nil
-	}
-	o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	if h.TLS != nil {
-		o.TLSConfig = h.TLS.Clone()
-	}
-	if o.TLSConfig.ServerName == "" {
-		o.TLSConfig.ServerName = host
+	if u.Scheme == "rediss" {
+		e.TLS = &TLSOptions{}
+		if h.TLS != nil {
+			*e.TLS = *h.TLS
+		}
+		if err := e.TLS.Validate(); err != nil {
+			return hostFault("%w", err)
+		}
 	}
 	return nil
 }
 
-// queryOptions applies what a redis-py URL may carry behind its question mark.
-func queryOptions(q url.Values, o *redis.Options) error {
+// parseQuery applies what a redis-py URL may carry behind its question mark.
+func parseQuery(q url.Values, e *redisconn.Endpoint, o *redisconn.Options) error {
 	var faults []error
 	for _, name := range slices.Sorted(maps.Keys(q)) {
-		if err := queryOption(name, q.Get(name), o); err != nil {
+		if err := queryOption(name, q.Get(name), e, o); err != nil {
 			faults = append(faults, err)
 		}
 	}
 	return errors.Join(faults...)
 }
 
-func queryOption(name, value string, o *redis.Options) error {
+func queryOption(name, value string, e *redisconn.Endpoint, o *redisconn.Options) error {
 	var err error
 	switch name {
 	case "db":
-		o.DB, err = strconv.Atoi(value)
+		e.DB, err = strconv.Atoi(value)
 	case "username":
-		o.Username = value
+		e.Username = value
 	case "password":
-		o.Password = value
+		e.Password = value
 	case "client_name":
 		o.ClientName = value
-	case "protocol":
-		o.Protocol, err = strconv.Atoi(value)
 	case "socket_timeout":
-		o.ReadTimeout, err = seconds(value)
-		o.WriteTimeout = o.ReadTimeout
+		o.SocketTimeout, err = seconds(value)
 	case "socket_connect_timeout":
-		o.DialTimeout, err = seconds(value)
-	case "ssl_cert_reqs":
-		err = certReqs(value, o)
-	case "ssl_check_hostname":
-		if value != "true" && value != "True" && value != "1" {
-			err = &UnsupportedError{Option: "hosts", Detail: "URL parameter ssl_check_hostname other than true"}
-		}
-	case "socket_keepalive", "retry_on_timeout", "health_check_interval", "max_connections", "decode_responses", "encoding", "timeout":
+		o.ConnectTimeout, err = seconds(value)
+	case "protocol", "socket_keepalive", "retry_on_timeout", "health_check_interval", "max_connections", "decode_responses", "encoding", "timeout":
 		// They tune redis-py's own machinery.
 	default:
-		err = &UnsupportedError{Option: "hosts", Detail: "URL parameter " + name}
+		return tlsOption(name, value, e)
 	}
-	if err != nil && !errors.Is(err, ErrUnsupported) {
-		return fmt.Errorf("channelslayer: option hosts: URL parameter %s: malformed", name)
+	if err != nil {
+		return hostFault("URL parameter %s: malformed", name)
 	}
-	return err
+	return nil
 }
 
-func certReqs(value string, o *redis.Options) error {
-	switch value {
-	case "required":
-		return nil
-	case "none":
-		if o.TLSConfig != nil {
-			o.TLSConfig.InsecureSkipVerify = true
-		}
-		return nil
-	default:
-		return &UnsupportedError{Option: "hosts", Detail: "URL parameter ssl_cert_reqs other than required and none"}
+// tlsOption is an ssl_* parameter; redis-py fails to connect when the URL is not a rediss one.
+func tlsOption(name, value string, e *redisconn.Endpoint) error {
+	unsupported := &UnsupportedError{Option: "hosts", Detail: "URL parameter " + name}
+	switch {
+	case !strings.HasPrefix(name, "ssl_"):
+		return unsupported
+	case e.TLS == nil:
+		return hostFault("URL parameter %s: needs the scheme rediss", name)
 	}
+	err := e.TLS.Set(name, value)
+	switch {
+	case errors.Is(err, redisconn.ErrUnsupported):
+		return unsupported
+	case err != nil:
+		return hostFault("URL parameter %s: %w", name, err)
+	}
+	return nil
 }
 
 func seconds(text string) (time.Duration, error) {

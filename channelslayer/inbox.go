@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
 )
 
 // popBlock is how long a blocking pop waits in Redis. A pop is never cancelled in flight: an element that Redis has given out and nobody
@@ -16,11 +18,12 @@ import (
 const popBlock = time.Second
 
 // inbox serves Receive. As in Python there is one reader for each key, and the messages of a specific key are given to the
-// channels named in __asgi_channel__. The reader exists only while somebody waits.
+// channels named in __asgi_channel__. With several hosts there is one for each of them: general channels are on all in turn, and messages that
+// Python's send puts on another server than Python's receive looks at arrive here, too. Readers exist only while somebody waits.
 type inbox struct {
-	core   *Core
-	client *redis.Client // blocking pops only
-	reader sync.WaitGroup
+	core    *Core
+	clients []*redis.Client // one for each server, blocking pops only
+	reader  sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
@@ -32,7 +35,7 @@ type inbox struct {
 type keyInbox struct {
 	key     string
 	name    string // channel name without local part
-	reading bool
+	reading []bool // by server: a reader is there
 	waiting int
 	waiters map[string][]chan delivery
 	buffers map[string][]buffered
@@ -51,14 +54,18 @@ type buffered struct {
 }
 
 func newInbox(c *Core) *inbox {
-	return &inbox{core: c, client: redis.NewClient(blockingOptions(c.options)), done: make(chan struct{}), keys: map[string]*keyInbox{}}
+	in := &inbox{core: c, done: make(chan struct{}), keys: map[string]*keyInbox{}}
+	for _, s := range c.ring {
+		in.clients = append(in.clients, redis.NewClient(s.blockingOptions()))
+	}
+	return in
 }
 
-// blockingOptions are for a client that only does blocking pops: its time-outs belong to the command, not to a context.
-func blockingOptions(o *redis.Options) *redis.Options {
-	o = clone(o)
-	o.ContextTimeoutEnabled = false
-	return o
+func (in *inbox) newKey(name string) *keyInbox {
+	return &keyInbox{
+		key: in.core.keys.channel(name), name: name, reading: make([]bool, len(in.clients)),
+		waiters: map[string][]chan delivery{}, buffers: map[string][]buffered{},
+	}
 }
 
 // Receive implements Layer. For a general channel any process may take the message; for a specific channel, which must be one of this
@@ -84,7 +91,7 @@ func (in *inbox) receive(ctx context.Context, name, channel string) (Message, er
 	}
 	k := in.keys[name]
 	if k == nil {
-		k = &keyInbox{key: in.core.keys.channel(name), name: name, waiters: map[string][]chan delivery{}, buffers: map[string][]buffered{}}
+		k = in.newKey(name)
 		in.keys[name] = k
 	}
 	if m, ok := k.takeBuffered(channel); ok {
@@ -94,9 +101,11 @@ func (in *inbox) receive(ctx context.Context, name, channel string) (Message, er
 	wait := make(chan delivery, 1)
 	k.waiters[channel] = append(k.waiters[channel], wait)
 	k.waiting++
-	if !k.reading {
-		k.reading = true
-		in.reader.Go(func() { in.read(context.WithoutCancel(ctx), k) })
+	for i, reading := range k.reading {
+		if !reading {
+			k.reading[i] = true
+			in.reader.Go(func() { in.read(context.WithoutCancel(ctx), k, i) })
+		}
 	}
 	in.mu.Unlock()
 
@@ -153,13 +162,14 @@ func (k *keyInbox) setWaiters(channel string, list []chan delivery) {
 	k.waiters[channel] = list
 }
 
-// read pops while somebody waits on the key. ctx is not cancelled: it serves others than the one who started it.
-func (in *inbox) read(ctx context.Context, k *keyInbox) {
+// read pops from one server while somebody waits on the key. ctx is not cancelled: it serves others than the one who started it.
+func (in *inbox) read(ctx context.Context, k *keyInbox, server int) {
+	client := in.clients[server]
 	for {
 		in.mu.Lock()
 		if k.waiting == 0 || in.closed {
-			k.reading = false
-			if len(k.buffers) == 0 {
+			k.reading[server] = false
+			if len(k.buffers) == 0 && !slices.Contains(k.reading, true) {
 				delete(in.keys, k.name)
 			}
 			in.mu.Unlock()
@@ -167,7 +177,7 @@ func (in *inbox) read(ctx context.Context, k *keyInbox) {
 		}
 		in.mu.Unlock()
 
-		z, err := in.client.BZPopMin(ctx, popBlock, k.key).Result()
+		z, err := client.BZPopMin(ctx, popBlock, k.key).Result()
 		if errors.Is(err, redis.Nil) {
 			continue
 		}
@@ -177,7 +187,7 @@ func (in *inbox) read(ctx context.Context, k *keyInbox) {
 		}
 		member, _ := z.Member.(string)
 		if giveBack := in.dispatch(k, member, z.Score); giveBack {
-			if err := in.client.ZAdd(ctx, k.key, z.Z).Err(); err != nil {
+			if err := client.ZAdd(ctx, k.key, z.Z).Err(); err != nil {
 				in.core.cfg.Logger.Warn("message lost: its receiver left and Redis did not take it back", slog.String("channel", k.name), slog.Any("err", err))
 			}
 		}
@@ -268,14 +278,19 @@ func (in *inbox) sweepBuffers(k *keyInbox) {
 	}
 }
 
+// newDropLog lets through what is logged of dropped messages: whoever writes junk can write much of it.
+func newDropLog() rate.Sometimes { return rate.Sometimes{First: 10, Interval: time.Second} }
+
 // drop counts bytes that are no message, and logs a sample of them.
-func (c *Core) drop(err error) {
+func (c *Core) drop(err error) { dropMessage(&c.cfg, &c.dropLog, err) }
+
+func dropMessage(cfg *Config, sample *rate.Sometimes, err error) {
 	reason := DropUndecodable
 	if d, ok := errors.AsType[*DecodeError](err); ok {
 		reason = d.Reason
 	}
-	c.cfg.Observer.dropped(reason, 1)
-	c.dropLog.Do(func() { c.cfg.Logger.Warn("message dropped", slog.Any("err", err)) })
+	cfg.Observer.dropped(reason, 1)
+	sample.Do(func() { cfg.Logger.Warn("message dropped", slog.Any("err", err)) })
 }
 
 // close ends every Receive and waits for the pops in flight.
@@ -285,7 +300,9 @@ func (in *inbox) close() {
 	close(in.done)
 	in.mu.Unlock()
 	in.reader.Wait()
-	if err := in.client.Close(); err != nil {
-		in.core.cfg.Logger.Debug("close", slog.Any("err", err))
+	for _, client := range in.clients {
+		if err := client.Close(); err != nil {
+			in.core.cfg.Logger.Debug("close", slog.Any("err", err))
+		}
 	}
 }

@@ -45,7 +45,8 @@ func TestReceiveDropsJunk(t *testing.T) {
 	s := redistest.Shared(t)
 	var d drops
 	l := open(t, s, Config{Observer: Observer{Dropped: d.observe}})
-	channel := l.NewChannel("")
+	channel, err := l.NewChannel(t.Context(), "")
+	must(t, err)
 	key := l.keys.channel(channel)
 	c := s.Client(t)
 	put(t, c, key, "junk")

@@ -23,10 +23,45 @@ type Layer interface {
 	GroupAdd(ctx context.Context, group, channel string) error
 	// GroupDiscard ends a membership. It is no error when there is none.
 	GroupDiscard(ctx context.Context, group, channel string) error
-	// NewChannel returns a new specific channel name that this layer can receive on; prefix "" means "specific".
-	NewChannel(prefix string) string
+	// NewChannel returns a new specific channel name that this layer receives on; prefix "" means the default, "specific".
+	NewChannel(ctx context.Context, prefix string) (string, error)
 	// Receive returns the next message of a channel. It blocks until there is one, ctx ends or the layer is closed.
 	Receive(ctx context.Context, channel string) (Message, error)
 	// Close ends every Receive and gives back the connections.
 	Close() error
+}
+
+// RedisLayer is what both layers of this package are, Core and PubSub.
+type RedisLayer interface {
+	Layer
+	// Ping returns nil when every server of the layer answers.
+	Ping(ctx context.Context) error
+	// Flush forgets all messages and groups, as Python's flush does. It is for tests.
+	Flush(ctx context.Context) error
+	// NewGroupReceiver returns what a process with many listeners receives with. It does not connect.
+	NewGroupReceiver(cfg ReceiverConfig) (GroupReceiver, error)
+}
+
+// GroupReceiver is one receiving process with any number of listeners: it is a member of each group once, and its caller fans out. Receiver
+// is the one of Core, PubSubReceiver that of PubSub.
+type GroupReceiver interface {
+	// Join makes this process a member of groups and returns when Redis knows, so that a message sent afterwards arrives. It is idempotent and
+	// costs nothing for a group that is joined. After an error the groups are joined all the same, as soon as that is possible: call Leave to
+	// give up.
+	Join(ctx context.Context, groups ...string) error
+	// Leave ends memberships; groups that are not joined are ignored. After an error nothing of the groups is delivered, either.
+	Leave(ctx context.Context, groups ...string) error
+	// Joined returns the number of groups that are joined now.
+	Joined() int
+	// Run receives until ctx ends, and calls deliver for one message after the other, with the joined groups that it is for; deliver must not
+	// wait for a listener. Both arguments may be kept; groups must not be changed. Redis being away is no error.
+	Run(ctx context.Context, deliver func(groups []string, m *Received)) error
+}
+
+// OpenLayer opens the layer that cfg.Backend names, the core layer when it is empty.
+func OpenLayer(cfg Config) (RedisLayer, error) {
+	if cfg.Backend == BackendPubSub {
+		return OpenPubSub(cfg)
+	}
+	return Open(cfg)
 }

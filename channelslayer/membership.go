@@ -57,11 +57,10 @@ const maxPipeline = 1000
 // commandTimeout bounds one pipeline of the receiver's own upkeep.
 const commandTimeout = 5 * time.Second
 
-// groupsOf maps channel names to joined groups. The slice must not be changed: for one group it is shared.
-func (ms *memberships) groupsOf(names channelNames) []string {
+// groupsOf adds to groups the joined ones that channel names stand for. The result must not be changed: for one group it is shared.
+func (ms *memberships) groupsOf(names channelNames, groups []string) []string {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	var groups []string
 	names.each(func(name string) {
 		m, ok := ms.byChannel[name]
 		switch {
@@ -87,17 +86,17 @@ func (r *Receiver) Join(ctx context.Context, groups ...string) error {
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
-	return wrap("join", r.change(ctx, groups, r.want))
+	return wrap("join", r.change(ctx, groups, (*shardReceiver).want))
 }
 
 // Leave ends memberships and returns when Redis knows. Groups that are not joined are ignored. After an error messages may still
 // come to Redis for this process, where they are dropped, until Run could write the change.
 func (r *Receiver) Leave(ctx context.Context, groups ...string) error {
-	return wrap("leave", r.change(ctx, groups, r.unwant))
+	return wrap("leave", r.change(ctx, groups, (*shardReceiver).unwant))
 }
 
 // want notes a membership; it reports whether Redis must be told. ms.mu is held.
-func (r *Receiver) want(group string) bool {
+func (r *shardReceiver) want(group string) bool {
 	ms := &r.members
 	m, ok := ms.joined[group]
 	if !ok {
@@ -110,7 +109,7 @@ func (r *Receiver) want(group string) bool {
 }
 
 // unwant forgets a membership; it reports whether Redis must be told. ms.mu is held.
-func (r *Receiver) unwant(group string) bool {
+func (r *shardReceiver) unwant(group string) bool {
 	ms := &r.members
 	m, ok := ms.joined[group]
 	if !ok {
@@ -121,8 +120,21 @@ func (r *Receiver) unwant(group string) bool {
 	return true
 }
 
-// change applies one change to groups and waits until its batch was written.
-func (r *Receiver) change(ctx context.Context, groups []string, apply func(group string) bool) error {
+// change applies one change to groups and waits until Redis knows, on every server that has one of them.
+func (r *Receiver) change(ctx context.Context, groups []string, apply func(s *shardReceiver, group string) bool) error {
+	if len(r.shards) == 1 {
+		return r.shards[0].change(ctx, groups, apply)
+	}
+	byServer := make(map[*shardReceiver][]string, len(r.shards))
+	for _, g := range groups {
+		s := r.shards[ringIndex(g, len(r.shards))]
+		byServer[s] = append(byServer[s], g)
+	}
+	return r.eachShard(func(s *shardReceiver) error { return s.change(ctx, byServer[s], apply) })
+}
+
+// change applies one change to groups of this server and waits until its batch was written.
+func (r *shardReceiver) change(ctx context.Context, groups []string, apply func(s *shardReceiver, group string) bool) error {
 	ms := &r.members
 	ms.mu.Lock()
 	if ms.closed {
@@ -131,7 +143,7 @@ func (r *Receiver) change(ctx context.Context, groups []string, apply func(group
 	}
 	b, mine := ms.next, groups[:0:0]
 	for _, g := range groups {
-		if apply(g) {
+		if apply(r, g) {
 			b.groups[g] = struct{}{}
 			mine = append(mine, g)
 		}
@@ -162,7 +174,7 @@ func (b *batch) wait(ctx context.Context, groups []string) error {
 }
 
 // startFlush makes sure that somebody writes the next batch. ms.mu is held.
-func (r *Receiver) startFlush(ctx context.Context) {
+func (r *shardReceiver) startFlush(ctx context.Context) {
 	if !r.members.flushing {
 		r.members.flushing = true
 		r.flushers.Go(func() { r.flushLoop(context.WithoutCancel(ctx)) })
@@ -171,7 +183,7 @@ func (r *Receiver) startFlush(ctx context.Context) {
 
 // flushLoop writes batches until there is nothing more to write. Its commands have their own time limit: the callers whose changes
 // it carries come and go.
-func (r *Receiver) flushLoop(ctx context.Context) {
+func (r *shardReceiver) flushLoop(ctx context.Context) {
 	ms := &r.members
 	for {
 		ms.mu.Lock()
@@ -214,7 +226,7 @@ func (ms *memberships) settle(b *batch, wanted map[string]*membership) {
 }
 
 // write brings Redis to the wanted state of some groups: nil means not a member.
-func (r *Receiver) write(ctx context.Context, wanted map[string]*membership, announce bool) (map[string]error, error) {
+func (r *shardReceiver) write(ctx context.Context, wanted map[string]*membership, announce bool) (map[string]error, error) {
 	groups := make([]string, 0, len(wanted))
 	for g := range wanted {
 		groups = append(groups, g)
@@ -231,10 +243,10 @@ func (r *Receiver) write(ctx context.Context, wanted map[string]*membership, ann
 
 // writeChunk is one pipelined round trip. The list of joined groups outside the layer is written before the memberships and shortened
 // after them: whatever a crash leaves in a group is in the list.
-func (r *Receiver) writeChunk(ctx context.Context, groups []string, wanted map[string]*membership, announce bool, errs map[string]error) error {
+func (r *shardReceiver) writeChunk(ctx context.Context, groups []string, wanted map[string]*membership, announce bool, errs map[string]error) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	p := r.core.client.Pipeline()
+	p := r.shard.client.Pipeline()
 	if announce {
 		r.pipeAnnounce(ctx, p)
 	}
@@ -297,10 +309,10 @@ func sortErrors(whole error, firsts map[string]redis.Cmder, wanted map[string]*m
 func isWrongType(err error) bool { return strings.HasPrefix(err.Error(), "WRONGTYPE") }
 
 // ownTTL outlives every membership that the list of groups tells of.
-func (r *Receiver) ownTTL() time.Duration { return r.core.cfg.GroupExpiry + time.Hour }
+func (r *shardReceiver) ownTTL() time.Duration { return r.core.cfg.GroupExpiry + time.Hour }
 
 // refresh writes all memberships again: one pipeline after the other, together with whatever changes meanwhile.
-func (r *Receiver) refresh(ctx context.Context) (int, error) {
+func (r *shardReceiver) refresh(ctx context.Context) (int, error) {
 	ms := &r.members
 	ms.mu.Lock()
 	groups := make([]string, 0, len(ms.joined))
@@ -324,7 +336,7 @@ func (r *Receiver) refresh(ctx context.Context) (int, error) {
 }
 
 // retryDirty writes again what failed before.
-func (r *Receiver) retryDirty(ctx context.Context) error {
+func (r *shardReceiver) retryDirty(ctx context.Context) error {
 	ms := &r.members
 	ms.mu.Lock()
 	if len(ms.dirty) == 0 {
@@ -341,9 +353,8 @@ func (r *Receiver) retryDirty(ctx context.Context) error {
 	return b.wait(ctx, groups)
 }
 
-// leaveAll ends everything that Redis knows of this receiver: first the memberships, so that nobody sends any more, then what had
-// arrived is delivered, then the keys go.
-func (r *Receiver) leaveAll(ctx context.Context, deliver func([]string, *Received)) error {
+// leaveGroups ends the memberships on this server, so that nobody sends any more.
+func (r *shardReceiver) leaveGroups(ctx context.Context) error {
 	ms := &r.members
 	ms.mu.Lock()
 	ms.closed = true
@@ -358,7 +369,7 @@ func (r *Receiver) leaveAll(ctx context.Context, deliver func([]string, *Receive
 	r.flushers.Wait()
 
 	for chunk := range slices.Chunk(groups, maxPipeline) {
-		_, err := r.core.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		_, err := r.shard.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, g := range chunk {
 				p.ZRem(ctx, r.core.keys.group(g), r.GroupChannel(g))
 			}
@@ -368,21 +379,30 @@ func (r *Receiver) leaveAll(ctx context.Context, deliver func([]string, *Receive
 			return err
 		}
 	}
+	r.core.cfg.Logger.DebugContext(ctx, "receiver left", slog.Int("groups", len(groups)))
+	return nil
+}
+
+// drain delivers what had arrived on this server before the groups were left.
+func (r *shardReceiver) drain(ctx context.Context, deliver func([]string, *Received)) error {
 	for {
-		batch, err := r.core.client.ZPopMin(ctx, r.key, int64(r.cfg.MaxBatch)).Result()
+		batch, err := r.shard.client.ZPopMin(ctx, r.key, int64(r.cfg.MaxBatch)).Result()
 		if err != nil {
 			return err
 		}
 		r.handleAll(batch, deliver)
 		if len(batch) < r.cfg.MaxBatch {
-			break
+			return nil
 		}
 	}
-	_, err := r.core.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+}
+
+// forget deletes what is left of this receiver on this server.
+func (r *shardReceiver) forget(ctx context.Context) error {
+	_, err := r.shard.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, r.key, r.sentinelKey(), r.own.groups(r.id), r.own.alive(r.id))
 		p.SRem(ctx, r.own.receivers(), r.id)
 		return nil
 	})
-	r.core.cfg.Logger.DebugContext(ctx, "receiver left", slog.Int("groups", len(groups)))
 	return err
 }

@@ -5,7 +5,7 @@ type DropReason string
 
 // The reasons to drop a message.
 const (
-	// DropUndecodable: the bytes are not msgpack as Python reads it, or not a dictionary.
+	// DropUndecodable: the bytes are not msgpack, or JSON, as Python reads it, or not a dictionary.
 	DropUndecodable DropReason = "undecodable"
 	// DropExtension: a msgpack extension type, which no channel layer writes.
 	DropExtension DropReason = "extension"
@@ -21,6 +21,12 @@ const (
 	DropBufferFull DropReason = "buffer_full"
 	// DropExpired: a message waited in this process for longer than Expiry and nobody received it.
 	DropExpired DropReason = "expired"
+	// DropUndecryptable: no Fernet token, or none that one of the keys opens.
+	DropUndecryptable DropReason = "undecryptable"
+	// DropTokenAge: the Fernet token is older than expiry and ten seconds, or more than a minute from the future.
+	DropTokenAge DropReason = "token_age"
+	// DropOversized: a published message is longer than MaxPublished.
+	DropOversized DropReason = "oversized"
 )
 
 // RefreshCause says why a Receiver wrote all its memberships again.

@@ -8,10 +8,11 @@ import (
 // Received is one message as a Receiver took it from Redis. The whole of it was checked when it was taken, but nothing was built:
 // Type and Text are parts of the bytes from Redis, Map decodes them when asked. It may be kept and read from several goroutines.
 type Received struct {
-	body    string // msgpack without the random prefix
+	body    string // in clear, without the random prefix
 	typ     string
 	text    string
 	hasText bool
+	format  format
 	score   float64
 }
 
@@ -35,7 +36,11 @@ func (r *Received) Len() int { return len(r.body) }
 
 // Map builds the whole message, without __asgi_channel__. It is costlier than Type and Text.
 func (r *Received) Map() (Message, error) {
-	m, err := decodeMap(r.body)
+	decode := decodeMap
+	if r.format == formatJSON {
+		decode = decodeJSON
+	}
+	m, err := decode(r.body)
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +54,18 @@ type channelNames struct {
 	one     string // when it is a text
 	list    string // the undecoded list otherwise: count elements at the start of list
 	count   int
+	names   []string // the list when it was JSON
 }
 
 // each calls f with every name.
 func (c channelNames) each(f func(name string)) {
 	if !c.present {
+		return
+	}
+	if c.names != nil {
+		for _, name := range c.names {
+			f(name)
+		}
 		return
 	}
 	if c.count == 0 && c.list == "" {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 )
 
 // Defaults of a ReceiverConfig.
@@ -88,20 +87,28 @@ func (c ReceiverConfig) validate(layerPrefix string) error {
 //
 // Join and Leave work before and while Run runs; after Run they return ErrClosed.
 type Receiver struct {
-	core   *Core
-	cfg    ReceiverConfig
-	id     string // P, the client prefix
-	name   string // "specific.P!"
-	key    string // the one Redis key
-	own    ownKeys
+	core    *Core
+	cfg     ReceiverConfig
+	id      string // P, the client prefix
+	name    string // "specific.P!"
+	key     string // the one Redis key
+	own     ownKeys
+	wake    string // a member of key that is no message: it ends a blocking pop at the stop
+	shards  []*shardReceiver
+	started atomic.Bool
+}
+
+// shardReceiver is a Receiver's part on one server of the layer: the groups that have their members there, and what arrives there. Each
+// server can be flushed or away on its own, so each has its own signs of life.
+type shardReceiver struct {
+	*Receiver
+	shard  *shard
 	client *redis.Client // blocking pops only, one connection
-	wake   string        // a member of key that is no message: it ends a blocking pop at the stop
 
 	connects     atomic.Int64  // connections that client has made
 	reconnectedC chan struct{} // sent to by client's OnConnect, received by maintain; room for one: more say no more
 	noBatchPop   bool          // owned by the goroutine that reads: BZMPOP is not to be had
 
-	started  atomic.Bool
 	members  memberships
 	flushers sync.WaitGroup // goroutines of flushLoop
 }
@@ -114,36 +121,46 @@ func (c *Core) NewReceiver(cfg ReceiverConfig) (*Receiver, error) {
 	}
 	id := newHex()
 	r := &Receiver{
-		core:         c,
-		cfg:          cfg,
-		id:           id,
-		name:         specificPrefix + "." + id + "!",
-		own:          newOwnKeys(cfg.KeyPrefix, c.cfg.Prefix),
-		wake:         "wake " + rand.Text(),
-		reconnectedC: make(chan struct{}, 1),
-		members:      newMemberships(),
+		core: c,
+		cfg:  cfg,
+		id:   id,
+		name: specificPrefix + "." + id + "!",
+		own:  newOwnKeys(cfg.KeyPrefix, c.cfg.Prefix),
+		wake: "wake " + rand.Text(),
 	}
 	r.key = c.keys.channel(r.name)
-	options := blockingOptions(c.options)
+	for _, s := range c.ring {
+		r.shards = append(r.shards, newShardReceiver(r, s))
+	}
+	return r, nil
+}
+
+func newShardReceiver(r *Receiver, s *shard) *shardReceiver {
+	part := &shardReceiver{Receiver: r, shard: s, reconnectedC: make(chan struct{}, 1), members: newMemberships()}
+	options := s.blockingOptions()
 	options.PoolSize, options.MaxActiveConns = 1, 1
 	options.OnConnect = func(context.Context, *redis.Conn) error {
-		if r.connects.Add(1) > 1 {
+		if part.connects.Add(1) > 1 {
 			select {
-			case r.reconnectedC <- struct{}{}:
+			case part.reconnectedC <- struct{}{}:
 			default:
 			}
 		}
 		return nil
 	}
-	r.client = redis.NewClient(options)
-	return r, nil
+	part.client = redis.NewClient(options)
+	return part
 }
 
 // Joined returns the number of groups that are joined now.
 func (r *Receiver) Joined() int {
-	r.members.mu.Lock()
-	defer r.members.mu.Unlock()
-	return len(r.members.joined)
+	n := 0
+	for _, s := range r.shards {
+		s.members.mu.Lock()
+		n += len(s.members.joined)
+		s.members.mu.Unlock()
+	}
+	return n
 }
 
 // ClientPrefix returns P, which names this receiver in Redis.
@@ -157,7 +174,7 @@ func (r *Receiver) GroupChannel(group string) string {
 	return r.name + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// Run receives until ctx ends. It calls deliver from one goroutine for each message, in the order of Redis, with the joined groups that the
+// Run receives until ctx ends. It calls deliver for one message after the other, in the order of each server, with the joined groups that the
 // message is for; deliver must not wait for a listener: while it does, the key fills up and senders drop. Both arguments may be kept;
 // groups must not be changed.
 //
@@ -168,38 +185,84 @@ func (r *Receiver) Run(ctx context.Context, deliver func(groups []string, m *Rec
 		return ErrRunning
 	}
 	log := r.core.cfg.Logger.With(slog.String("client_prefix", r.id))
-	log.InfoContext(ctx, "receiver starts", slog.String("key", r.key))
-
-	var g errgroup.Group
-	readDone := make(chan struct{}) // closed when the reader has returned
-	g.Go(func() error {
-		r.maintain(ctx)
+	log.InfoContext(ctx, "receiver starts", slog.String("key", r.key), slog.Int("hosts", len(r.shards)))
+	if len(r.shards) > 1 {
+		deliver = oneAtATime(deliver)
+	}
+	_ = r.eachShard(func(s *shardReceiver) error { // its functions return nil
+		s.run(ctx, deliver)
 		return nil
 	})
-	g.Go(func() error {
-		<-ctx.Done()
-		r.interrupt(ctx, readDone)
-		return nil
-	})
-	r.read(ctx, deliver)
-	close(readDone)
-	_ = g.Wait() // its functions return nil
 
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.StopTimeout)
 	defer cancel()
-	err := r.leaveAll(stopping, deliver)
-	err = errors.Join(wrap("receiver stop", err), r.client.Close())
+	err := r.stop(stopping, deliver)
 	log.InfoContext(ctx, "receiver stopped", slog.Any("err", err))
 	return err
 }
 
+// oneAtATime lets the readers of several servers take turns.
+func oneAtATime(deliver func([]string, *Received)) func([]string, *Received) {
+	var mu sync.Mutex
+	return func(groups []string, m *Received) {
+		mu.Lock()
+		defer mu.Unlock()
+		deliver(groups, m)
+	}
+}
+
+// eachShard calls f for every server, side by side, and joins the errors.
+func (r *Receiver) eachShard(f func(*shardReceiver) error) error {
+	if len(r.shards) == 1 {
+		return f(r.shards[0])
+	}
+	errs := make([]error, len(r.shards))
+	var wg sync.WaitGroup
+	for i, s := range r.shards {
+		wg.Go(func() { errs[i] = f(s) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// stop leaves all groups on all servers, since what is sent to a group of one may arrive on another, then delivers what had arrived.
+func (r *Receiver) stop(ctx context.Context, deliver func([]string, *Received)) error {
+	left := r.eachShard(func(s *shardReceiver) error { return s.leaveGroups(ctx) })
+	cleared := r.eachShard(func(s *shardReceiver) error {
+		if err := s.drain(ctx, deliver); err != nil {
+			return err
+		}
+		if left != nil {
+			return nil // the others sweep by what is forgotten here
+		}
+		return s.forget(ctx)
+	})
+	closed := r.eachShard(func(s *shardReceiver) error { return s.client.Close() })
+	return errors.Join(wrap("receiver stop", errors.Join(left, cleared)), closed)
+}
+
+// run receives from one server until ctx ends.
+func (r *shardReceiver) run(ctx context.Context, deliver func([]string, *Received)) {
+	var wg sync.WaitGroup
+	readDone := make(chan struct{}) // closed when the reader has returned
+	wg.Go(func() { r.maintain(ctx) })
+	wg.Go(func() { r.shard.servers.Watch(ctx) })
+	wg.Go(func() {
+		<-ctx.Done()
+		r.interrupt(ctx, readDone)
+	})
+	r.read(ctx, deliver)
+	close(readDone)
+	wg.Wait()
+}
+
 // interrupt ends the pop in flight without cancelling it: it puts something into the key. When Redis hangs and the pop does not
 // end by itself, the connection is closed.
-func (r *Receiver) interrupt(ctx context.Context, readDone <-chan struct{}) {
+func (r *shardReceiver) interrupt(ctx context.Context, readDone <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.StopTimeout)
 	defer cancel()
 	// The score puts it before every message. A failure only costs the rest of popBlock.
-	_, err := r.core.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := r.shard.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.ZAdd(ctx, r.key, redis.Z{Score: 0, Member: r.wake})
 		p.Expire(ctx, r.key, r.core.cfg.Expiry)
 		return nil
@@ -223,7 +286,7 @@ const (
 )
 
 // read takes messages until ctx ends.
-func (r *Receiver) read(ctx context.Context, deliver func([]string, *Received)) {
+func (r *shardReceiver) read(ctx context.Context, deliver func([]string, *Received)) {
 	pause := firstPause
 	for ctx.Err() == nil {
 		batch, err := r.pop(context.WithoutCancel(ctx))
@@ -250,7 +313,7 @@ func (r *Receiver) read(ctx context.Context, deliver func([]string, *Received)) 
 }
 
 // pop waits for messages, at most popBlock, and takes up to MaxBatch. One round trip from Redis 7 on.
-func (r *Receiver) pop(ctx context.Context) ([]redis.Z, error) {
+func (r *shardReceiver) pop(ctx context.Context) ([]redis.Z, error) {
 	if !r.noBatchPop {
 		_, batch, err := r.client.BZMPop(ctx, popBlock, "min", int64(r.cfg.MaxBatch), r.key).Result()
 		switch {
@@ -283,7 +346,7 @@ func isUnknownCommand(err error) bool {
 	return strings.HasPrefix(text, "ERR unknown command") || strings.HasPrefix(text, "NOPERM")
 }
 
-func (r *Receiver) handleAll(batch []redis.Z, deliver func([]string, *Received)) {
+func (r *shardReceiver) handleAll(batch []redis.Z, deliver func([]string, *Received)) {
 	if len(batch) == 0 {
 		return
 	}
@@ -294,7 +357,7 @@ func (r *Receiver) handleAll(batch []redis.Z, deliver func([]string, *Received))
 	}
 }
 
-func (r *Receiver) handle(member string, score float64, deliver func([]string, *Received)) {
+func (r *shardReceiver) handle(member string, score float64, deliver func([]string, *Received)) {
 	if member == r.wake {
 		return
 	}
@@ -307,10 +370,27 @@ func (r *Receiver) handle(member string, score float64, deliver func([]string, *
 		r.core.cfg.Observer.dropped(DropNoChannel, 1)
 		return
 	}
-	groups := r.members.groupsOf(names)
+	groups := r.groupsOf(names)
 	if len(groups) == 0 {
 		r.core.cfg.Observer.dropped(DropUnknownChannel, 1)
 		return
 	}
 	deliver(groups, &m)
+}
+
+// groupsOf maps channel names to joined groups. What arrives on one server may be for groups of another.
+func (r *Receiver) groupsOf(names channelNames) (groups []string) {
+	for _, s := range r.shards {
+		groups = s.members.groupsOf(names, groups)
+	}
+	return groups
+}
+
+// NewGroupReceiver implements RedisLayer.
+func (c *Core) NewGroupReceiver(cfg ReceiverConfig) (GroupReceiver, error) {
+	r, err := c.NewReceiver(cfg)
+	if err != nil {
+		return nil, err // not a nil *Receiver in an interface
+	}
+	return r, nil
 }

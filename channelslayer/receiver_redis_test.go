@@ -189,20 +189,20 @@ func TestReceiverWithoutBatchPop(t *testing.T) {
 	l := open(t, s, Config{Capacity: 5000})
 	r, err := l.NewReceiver(ReceiverConfig{})
 	must(t, err)
-	r.noBatchPop = true // as after "unknown command" of a Redis before 7
+	r.shards[0].noBatchPop = true // as after "unknown command" of a Redis before 7
 	must(t, r.Join(t.Context(), "g"))
 	for i := range 50 {
 		must(t, l.GroupSend(t.Context(), "g", text(fmt.Sprint(i))))
 	}
-	batch, err := r.pop(t.Context())
+	batch, err := r.shards[0].pop(t.Context())
 	if err != nil || len(batch) != 50 {
 		t.Errorf("%d taken, %v", len(batch), err)
 	}
-	batch, err = r.pop(t.Context())
+	batch, err = r.shards[0].pop(t.Context())
 	if err != nil || len(batch) != 0 {
 		t.Errorf("from an empty key: %d, %v", len(batch), err)
 	}
-	must(t, r.client.Close())
+	must(t, r.shards[0].client.Close())
 	if !isUnknownCommand(errors.New("ERR unknown command 'bzmpop', with args beginning with: '1' ")) || isUnknownCommand(redis.Nil) {
 		t.Error("unknown command is not recognized")
 	}

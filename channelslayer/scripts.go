@@ -17,6 +17,10 @@ var (
 	groupSendSource string
 	groupSendScript = redis.NewScript(groupSendSource)
 
+	//go:embed scripts/deliver.lua
+	deliverSource string
+	deliverScript = redis.NewScript(deliverSource)
+
 	//go:embed scripts/flush.lua
 	flushSource string
 	flushScript = redis.NewScript(flushSource)

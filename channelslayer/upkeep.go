@@ -25,7 +25,7 @@ type upkeep struct {
 }
 
 // maintain keeps alive what the receiver has in Redis until ctx ends. Trouble is logged once and tried again at each tick.
-func (r *Receiver) maintain(ctx context.Context) {
+func (r *shardReceiver) maintain(ctx context.Context) {
 	u := upkeep{cause: RefreshScheduled, sweepAfter: time.Now().Add(r.cfg.AliveTTL)}
 	ticker := time.NewTicker(r.cfg.ProbeInterval)
 	defer ticker.Stop()
@@ -48,7 +48,7 @@ func (r *Receiver) maintain(ctx context.Context) {
 }
 
 // tick does what is due.
-func (r *Receiver) tick(ctx context.Context, u *upkeep) error {
+func (r *shardReceiver) tick(ctx context.Context, u *upkeep) error {
 	now := time.Now()
 	if u.cause == "" && !now.Before(u.nextFresh) {
 		u.cause = RefreshScheduled
@@ -81,14 +81,14 @@ func (r *Receiver) tick(ctx context.Context, u *upkeep) error {
 }
 
 // isLost reports that the layer was flushed, or that others took this receiver for dead.
-func (r *Receiver) isLost(ctx context.Context) (bool, error) {
-	n, err := r.core.client.Exists(ctx, r.sentinelKey()).Result()
+func (r *shardReceiver) isLost(ctx context.Context) (bool, error) {
+	n, err := r.shard.client.Exists(ctx, r.sentinelKey()).Result()
 	return n == 0, wrap("receiver: probe", err)
 }
 
 // refreshAll writes everything again, the sentinel first: if the layer is flushed meanwhile, the sentinel is missing.
-func (r *Receiver) refreshAll(ctx context.Context, cause RefreshCause) error {
-	_, err := r.core.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+func (r *shardReceiver) refreshAll(ctx context.Context, cause RefreshCause) error {
+	_, err := r.shard.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		r.pipeAnnounce(ctx, p)
 		r.core.pipeGroupAdd(ctx, p, sentinelGroup(r.id), r.name)
 		return nil
@@ -106,21 +106,21 @@ func (r *Receiver) refreshAll(ctx context.Context, cause RefreshCause) error {
 }
 
 // pipeAnnounce tells the other receivers that this one lives.
-func (r *Receiver) pipeAnnounce(ctx context.Context, p redis.Pipeliner) {
+func (r *shardReceiver) pipeAnnounce(ctx context.Context, p redis.Pipeliner) {
 	p.Set(ctx, r.own.alive(r.id), r.cfg.Name, r.cfg.AliveTTL)
 	p.SAdd(ctx, r.own.receivers(), r.id)
 }
 
 // signOfLife renews the alive key and, when it is this receiver's turn, looks for dead ones.
-func (r *Receiver) signOfLife(ctx context.Context, sweep bool) error {
-	_, err := r.core.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+func (r *shardReceiver) signOfLife(ctx context.Context, sweep bool) error {
+	_, err := r.shard.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		r.pipeAnnounce(ctx, p)
 		return nil
 	})
 	if err != nil || !sweep {
 		return wrap("receiver: alive", err)
 	}
-	mine, err := r.core.client.SetNX(ctx, r.own.sweeping(), r.id, r.cfg.AliveTTL/4).Result()
+	mine, err := r.shard.client.SetNX(ctx, r.own.sweeping(), r.id, r.cfg.AliveTTL/4).Result()
 	if err != nil || !mine {
 		return wrap("receiver: sweep", err)
 	}
@@ -128,12 +128,12 @@ func (r *Receiver) signOfLife(ctx context.Context, sweep bool) error {
 }
 
 // sweep removes what receivers left behind that show no sign of life.
-func (r *Receiver) sweep(ctx context.Context) error {
-	ids, err := r.core.client.SMembers(ctx, r.own.receivers()).Result()
+func (r *shardReceiver) sweep(ctx context.Context) error {
+	ids, err := r.shard.client.SMembers(ctx, r.own.receivers()).Result()
 	if err != nil {
 		return err
 	}
-	p := r.core.client.Pipeline()
+	p := r.shard.client.Pipeline()
 	alive := make([]*redis.IntCmd, len(ids))
 	for i, id := range ids {
 		alive[i] = p.Exists(ctx, r.own.alive(id))
@@ -155,11 +155,11 @@ const sweepBatch = 1000
 
 // sweepOne removes the memberships of a dead receiver, then its keys, its sentinel last: if it lives after all (it was cut off for longer than
 // AliveTTL), it finds the sentinel gone and joins again, whatever it wrote meanwhile. Two that sweep the same one do no harm.
-func (r *Receiver) sweepOne(ctx context.Context, id string) error {
+func (r *shardReceiver) sweepOne(ctx context.Context, id string) error {
 	dead := &Receiver{core: r.core, id: id, name: specificPrefix + "." + id + "!"}
 	removed, cursor := 0, uint64(0)
 	for {
-		groups, next, err := r.core.client.SScan(ctx, r.own.groups(id), cursor, "", sweepBatch).Result()
+		groups, next, err := r.shard.client.SScan(ctx, r.own.groups(id), cursor, "", sweepBatch).Result()
 		if err != nil {
 			return err
 		}
@@ -172,7 +172,7 @@ func (r *Receiver) sweepOne(ctx context.Context, id string) error {
 			break
 		}
 	}
-	_, err := r.core.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := r.shard.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, r.core.keys.channel(dead.name), r.own.groups(id))
 		p.SRem(ctx, r.own.receivers(), id)
 		p.Del(ctx, dead.sentinelKey())
@@ -186,12 +186,12 @@ func (r *Receiver) sweepOne(ctx context.Context, id string) error {
 	return nil
 }
 
-func (r *Receiver) removeMembers(ctx context.Context, dead *Receiver, groups []string) (int, error) {
+func (r *shardReceiver) removeMembers(ctx context.Context, dead *Receiver, groups []string) (int, error) {
 	if len(groups) == 0 {
 		return 0, nil
 	}
 	removed := 0
-	cmds, err := r.core.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	cmds, err := r.shard.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, g := range groups {
 			p.ZRem(ctx, r.core.keys.group(g), dead.GroupChannel(g))
 		}

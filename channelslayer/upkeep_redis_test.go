@@ -143,7 +143,7 @@ func abandon(t testing.TB, l *Core, cfg ReceiverConfig, groups ...string) *Recei
 	r, err := l.NewReceiver(cfg)
 	must(t, err)
 	must(t, r.Join(t.Context(), groups...))
-	must(t, r.core.client.ZAdd(t.Context(), r.sentinelKey(), redis.Z{Score: 1, Member: r.name}).Err())
+	must(t, r.core.ring[0].client.ZAdd(t.Context(), r.sentinelKey(), redis.Z{Score: 1, Member: r.name}).Err())
 	return r
 }
 
@@ -186,7 +186,7 @@ func TestSweptAlive(t *testing.T) {
 	must(t, victim.Join(t.Context(), "g"))
 	other, err := l.NewReceiver(cfg)
 	must(t, err)
-	must(t, other.sweepOne(t.Context(), victim.id))
+	must(t, other.shards[0].sweepOne(t.Context(), victim.id))
 	eventually(t, "the message of a receiver that was swept", func() bool {
 		must(t, l.GroupSend(t.Context(), "g", text("x")))
 		return victim.has("g:x")

@@ -51,7 +51,7 @@ func TestParseSettingsFull(t *testing.T) {
 	if s.Celery.ResultExpires != nil {
 		t.Error("result_expires null is not never")
 	}
-	if diff := cmp.Diff([]ChannelCapacity{{"http.request", 200}, {"specific.*", 50}}, s.ChannelLayer.ChannelCapacity); diff != "" {
+	if diff := cmp.Diff([]ChannelCapacity{{Pattern: "http.request", Capacity: 200}, {Pattern: "specific.*", Capacity: 50}}, s.ChannelLayer.ChannelCapacity); diff != "" {
 		t.Error(diff)
 	}
 	if string(s.Celery.BrokerTransportOptions) != `{"visibility_timeout": 7200}` || s.Celery.ResultBackendTransportOptions != nil {
@@ -92,6 +92,28 @@ func TestParseSettingsNamesAllFaults(t *testing.T) {
 	}
 }
 
+func TestParseLayer(t *testing.T) {
+	t.Parallel()
+	s, err := ParseSettings([]byte(`{"schema": 1, "celery": {"broker_url": "redis://h/0"}, "channel_layer": {
+		"backend": "channels_redis.pubsub.RedisPubSubChannelLayer", "channel_capacity": [[{"regex": "specific\\.", "flags": "i"}, 5], ["x*", 6]],
+		"hosts": [{"url": "redis://a/1"}, {"url": "rediss://u:p@/2", "sentinels": ["s:1", "s:2"], "master_name": "m", "sentinel_kwargs": {"password": "x"}}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := s.ChannelLayer
+	want := LayerHost{URL: "rediss://u:p@/2", Sentinels: []string{"s:1", "s:2"}, MasterName: "m", SentinelKwargs: SecretJSON(`{"password": "x"}`)}
+	if diff := cmp.Diff([]LayerHost{{URL: "redis://a/1"}, want}, l.Hosts); diff != "" {
+		t.Error(diff)
+	}
+	if c := l.ChannelCapacity[0]; c.Regexp == nil || !c.Regexp.MatchString("SPECIFIC.x") || c.Regexp.MatchString("xspecific.") || c.Capacity != 5 {
+		t.Errorf("%+v", c)
+	}
+	b, err := json.Marshal(l.ChannelCapacity)
+	if err != nil || string(b) != `[[{"regex":"specific\\.","flags":"i"},5],["x*",6]]` {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
 func TestParseSettingsRefuses(t *testing.T) {
 	t.Parallel()
 	for text, part := range map[string]string{
@@ -101,12 +123,14 @@ func TestParseSettingsRefuses(t *testing.T) {
 		`{"schema": 2}`:   "schema: 2 is not supported, this program reads schema 1",
 		`{"schema": "1"}`: "schema: a JSON string",
 		`{"schema": 1.0}`: "schema: 1.0 is not supported",
-		`{"schema": 1, "celery": {"broker_url": 5}}`:                                                      "celery.broker_url: a JSON number does not fit",
-		strings.Replace(minimalSettings, `"hosts"`, `"channel_capacity": [["x"]], "hosts"`, 1):            "not a pair",
-		strings.Replace(minimalSettings, `"hosts"`, `"channel_capacity": [[{}, 5]], "hosts"`, 1):          "a pattern is not a text",
-		strings.Replace(minimalSettings, `"hosts"`, `"channel_capacity": [["x", "5"]], "hosts"`, 1):       "capacity of \"x\" is not an integer",
-		strings.Replace(minimalSettings, `"hosts"`, `"prefix": "", "hosts"`, 1):                           "channel_layer.prefix",
-		strings.Replace(minimalSettings, `"schema": 1`, `"schema": 1, "dfws": {"go_queue": "celery"}`, 1): "is also websocket.default_queue",
+		`{"schema": 1, "celery": {"broker_url": 5}}`:                                                                          "celery.broker_url: a JSON number does not fit",
+		strings.Replace(minimalSettings, `"hosts"`, `"channel_capacity": [["x"]], "hosts"`, 1):                                "not a pair",
+		strings.Replace(minimalSettings, `"hosts"`, `"channel_capacity": [[{}, 5]], "hosts"`, 1):                              "a pattern is neither a text nor a regular expression",
+		strings.Replace(minimalSettings, `"hosts"`, `"channel_capacity": [[{"regex": "(?=x)", "flags": ""}, 5]], "hosts"`, 1): "channel_capacity: regular expression",
+		strings.Replace(minimalSettings, `"hosts"`, `"channel_capacity": [[{"unsupported": "a thing"}, 5]], "hosts"`, 1):      "a thing is not supported",
+		strings.Replace(minimalSettings, `"hosts"`, `"channel_capacity": [["x", "5"]], "hosts"`, 1):                           "capacity of \"x\" is not an integer",
+		strings.Replace(minimalSettings, `"hosts"`, `"prefix": "", "hosts"`, 1):                                               "channel_layer.prefix",
+		strings.Replace(minimalSettings, `"schema": 1`, `"schema": 1, "dfws": {"go_queue": "celery"}`, 1):                     "is also websocket.default_queue",
 	} {
 		if _, err := ParseSettings([]byte(text)); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: %v, want %q in it", text, err, part)

@@ -66,8 +66,8 @@ func (w *WebSocket) check(f *faults) {
 }
 
 func (c *ChannelLayer) check(f *faults) {
-	if c.Backend != CoreLayerBackend {
-		f.addf("channel_layer.backend", "%q is not supported, only %q is", c.Backend, CoreLayerBackend)
+	if c.Backend != CoreLayerBackend && c.Backend != PubSubLayerBackend {
+		f.addf("channel_layer.backend", "%q is not supported, only %q and %q are", c.Backend, CoreLayerBackend, PubSubLayerBackend)
 	}
 	if len(c.Hosts) == 0 {
 		f.addf("channel_layer.hosts", "missing")
@@ -76,7 +76,7 @@ func (c *ChannelLayer) check(f *faults) {
 		switch {
 		case host.Unsupported != "":
 			f.addf("channel_layer.hosts", "host %d is not supported: %s", i+1, host.Unsupported)
-		case host.URL == "":
+		case host.URL == "" && len(host.Sentinels) == 0:
 			f.addf("channel_layer.hosts", "host %d has no url", i+1)
 		}
 	}

@@ -15,7 +15,7 @@ var errNoRegistry = errors.New("gateway: the registry of signals is not loaded y
 // realPorts connects the gateway with the packages that speak to Redis.
 func realPorts(cfg *Config) (ports, error) {
 	s := cfg.Services
-	layerReceiver, err := s.Layer.NewReceiver(channelslayer.ReceiverConfig{Name: "gateway", KeyPrefix: cfg.Settings.DFWS.KeyPrefix})
+	layerReceiver, err := s.Layer.NewGroupReceiver(channelslayer.ReceiverConfig{Name: "gateway", KeyPrefix: cfg.Settings.DFWS.KeyPrefix})
 	if err != nil {
 		return ports{}, named("receiver", err)
 	}
@@ -33,8 +33,8 @@ func realPorts(cfg *Config) (ports, error) {
 	}, nil
 }
 
-// layerPort is a channelslayer.Receiver in the gateway's words.
-type layerPort struct{ *channelslayer.Receiver }
+// layerPort is the layer's receiver in the gateway's words.
+type layerPort struct{ channelslayer.GroupReceiver }
 
 func (p layerPort) run(ctx context.Context, deliver func([]string, message)) error {
 	return p.Run(ctx, func(groups []string, m *channelslayer.Received) { deliver(groups, m) })

@@ -183,7 +183,10 @@ func TestSignalCycle(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = services.Close() })
 	ctx := within10s(t)
-	channel := services.Layer.NewChannel("")
+	channel, err := services.Layer.NewChannel(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := services.Layer.GroupAdd(ctx, compat.GroupName("-window.abc"), channel); err != nil {
 		t.Fatal(err)
 	}

@@ -208,6 +208,8 @@ func peerError(answer peerAnswer) error {
 		return errors.Join(channelslayer.ErrInvalidName, err)
 	case err.Type == "AssertionError" && err.Text == "Wrong client prefix":
 		return errors.Join(channelslayer.ErrWrongClientPrefix, err)
+	case err.Type == "RuntimeError" && strings.Contains(err.Text, "channels that exist in-process"):
+		return errors.Join(channelslayer.ErrUnknownChannel, err)
 	case err.Type == "KeyError", err.Type == "CancelledError": // the layer was closed
 		return errors.Join(channelslayer.ErrClosed, err)
 	}

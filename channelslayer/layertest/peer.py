@@ -22,8 +22,10 @@ from django.conf import settings
 settings.configure()
 
 from channels_redis.core import RedisChannelLayer  # noqa: E402  (needs the settings)
+from channels_redis.pubsub import RedisPubSubChannelLayer  # noqa: E402
 
 Request = dict[str, Any]
+Layer = RedisChannelLayer | RedisPubSubChannelLayer
 
 
 def to_wire(value: Any) -> Any:
@@ -48,28 +50,31 @@ def from_wire(value: Any) -> Any:
 
 class Peer:
     def __init__(self) -> None:
-        self.layers: dict[int, RedisChannelLayer] = {}
+        self.layers: dict[int, Layer] = {}
         self.receiving: dict[int, set[asyncio.Task[Any]]] = {}
 
-    def layer(self, request: Request) -> RedisChannelLayer:
+    def layer(self, request: Request) -> Layer:
         return self.layers[request["layer"]]
 
     async def versions(self, request: Request) -> dict[str, str]:
         return {name: version(name) for name in ("channels", "channels_redis", "redis", "msgpack")}
 
     async def open(self, request: Request) -> str:
-        layer = RedisChannelLayer(**request["config"])
+        kinds = {"core": RedisChannelLayer, "pubsub": RedisPubSubChannelLayer}
+        layer = kinds[request["kind"]](**request["config"])
         self.layers[request["layer"]] = layer
         self.receiving[request["layer"]] = set()
-        return layer.client_prefix
+        return layer.client_prefix if isinstance(layer, RedisChannelLayer) else ""
 
     async def close(self, request: Request) -> None:
         for task in list(self.receiving.pop(request["layer"])):
             task.cancel()
-        await self.layers.pop(request["layer"]).close_pools()
+        layer = self.layers.pop(request["layer"])
+        await (layer.close_pools() if isinstance(layer, RedisChannelLayer) else layer.flush())
 
     async def new_channel(self, request: Request) -> str:
-        return await self.layer(request).new_channel(request["prefix"] or "specific")
+        layer = self.layer(request)
+        return await (layer.new_channel(request["prefix"]) if request["prefix"] else layer.new_channel())
 
     async def send(self, request: Request) -> None:
         await self.layer(request).send(request["channel"], from_wire(request["message"]))

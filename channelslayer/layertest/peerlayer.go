@@ -25,8 +25,19 @@ var peerLayers atomic.Int64
 // Layer makes a RedisChannelLayer(**config), a layer of its own with its own client prefix, and closes it by Cleanup.
 func (p *Peer) Layer(t testing.TB, config map[string]any) *PeerLayer {
 	t.Helper()
+	return p.open(t, "core", config)
+}
+
+// PubSubLayer makes a RedisPubSubChannelLayer(**config) and closes it by Cleanup.
+func (p *Peer) PubSubLayer(t testing.TB, config map[string]any) *PeerLayer {
+	t.Helper()
+	return p.open(t, "pubsub", config)
+}
+
+func (p *Peer) open(t testing.TB, kind string, config map[string]any) *PeerLayer {
+	t.Helper()
 	l := &PeerLayer{peer: p, id: peerLayers.Add(1)}
-	if err := l.call(t.Context(), &l.prefix, "open", map[string]any{"config": config}); err != nil {
+	if err := l.call(t.Context(), &l.prefix, "open", map[string]any{"kind": kind, "config": config}); err != nil {
 		t.Fatalf("python layer: %v", err)
 	}
 	t.Cleanup(func() { _ = l.Close() }) // the test may have closed it, or killed the process
@@ -38,7 +49,7 @@ func (l *PeerLayer) call(ctx context.Context, result any, op string, args map[st
 	return l.peer.call(ctx, result, args)
 }
 
-// ClientPrefix returns the layer's client_prefix.
+// ClientPrefix returns the layer's client_prefix; a pub/sub layer has none.
 func (l *PeerLayer) ClientPrefix() string { return l.prefix }
 
 // Send implements channelslayer.Layer.
@@ -61,13 +72,11 @@ func (l *PeerLayer) GroupDiscard(ctx context.Context, group, channel string) err
 	return l.call(ctx, nil, "group_discard", map[string]any{"group": group, "channel": channel})
 }
 
-// NewChannel implements channelslayer.Layer. It returns "" when the process has ended.
-func (l *PeerLayer) NewChannel(prefix string) string {
+// NewChannel implements channelslayer.Layer.
+func (l *PeerLayer) NewChannel(ctx context.Context, prefix string) (string, error) {
 	var name string
-	if err := l.call(context.Background(), &name, "new_channel", map[string]any{"prefix": prefix}); err != nil {
-		return ""
-	}
-	return name
+	err := l.call(ctx, &name, "new_channel", map[string]any{"prefix": prefix})
+	return name, err
 }
 
 // Receive implements channelslayer.Layer.

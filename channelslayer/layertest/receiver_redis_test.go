@@ -75,6 +75,13 @@ func startGateway(t testing.TB, l *channelslayer.Core) *gateway {
 	return g
 }
 
+func newChannel(t testing.TB, l channelslayer.Layer) string {
+	t.Helper()
+	name, err := l.NewChannel(t.Context(), "")
+	must(t, err)
+	return name
+}
+
 func frame(text string) channelslayer.Message {
 	return channelslayer.Message{"type": "ws_message", "message": text}
 }
@@ -124,7 +131,7 @@ func TestReceiverBesidePython(t *testing.T) {
 	python, golang := peer.Layer(t, pythonConfig(t)), goLayer(t)
 	g := startGateway(t, golang)
 	must(t, g.Join(t.Context(), "g"))
-	a, b := python.NewChannel(""), python.NewChannel("")
+	a, b := newChannel(t, python), newChannel(t, python)
 	must(t, python.GroupAdd(t.Context(), "g", a))
 	must(t, python.GroupAdd(t.Context(), "g", b))
 	var want []string
@@ -176,7 +183,7 @@ func TestPythonDies(t *testing.T) {
 	python, golang := peer.Layer(t, pythonConfig(t)), goLayer(t)
 	g := startGateway(t, golang)
 	must(t, g.Join(t.Context(), "g"))
-	must(t, python.GroupAdd(t.Context(), "g", python.NewChannel("")))
+	must(t, python.GroupAdd(t.Context(), "g", newChannel(t, python)))
 	must(t, peer.Kill())
 	var want []string
 	for i := range 2 * capacity {

@@ -18,44 +18,60 @@ import (
 // layers of different tests share nothing. Capacity must be between 2 and 1,000, expiry at least 30 s.
 type Factory func(t testing.TB) channelslayer.Layer
 
+// Traits are in what the layers under test differ from a core layer on one server with msgpack.
+type Traits struct {
+	// TextOnly: byte strings have no place in a message (the json serializer).
+	TextOnly bool
+	// Hosts is the number of servers when there are several: general channels are on all of them, so their messages have no order.
+	Hosts int
+	// PubSub: nothing waits for a receiver, general channels are for all, and only its own process can add a channel to a group.
+	PubSub bool
+}
+
 // Run holds a layer to the contract of channelslayer.Layer, with itself as the peer.
-func Run(t *testing.T, newLayer Factory) {
+func Run(t *testing.T, traits Traits, newLayer Factory) {
 	t.Helper()
-	RunPair(t, newLayer, newLayer)
+	RunPair(t, traits, newLayer, newLayer)
 }
 
 // RunPair holds two kinds of layers to the contract: the first sends, the second receives.
-func RunPair(t *testing.T, newSender, newReceiver Factory) {
+func RunPair(t *testing.T, traits Traits, newSender, newReceiver Factory) {
 	t.Helper()
-	tests := map[string]func(*testing.T, *pair){
-		"values arrive as they were":              testValues,
-		"a general channel is a queue":            testGeneral,
-		"specific channels are told apart":        testSpecific,
-		"concurrent receivers":                    testConcurrent,
-		"new channels":                            testNewChannel,
-		"a foreign specific channel":              testForeignChannel,
-		"a group reaches all its members":         testGroup,
-		"members of several processes":            testGroupOfTwo,
-		"joining twice is joining once":           testGroupAddTwice,
-		"empty groups and missing members":        testEmptyGroup,
-		"a general channel in a group":            testGeneralMember,
-		"a full channel":                          testFull,
-		"a full member does not hold up others":   testFullMember,
-		"invalid names":                           testInvalidNames,
-		"reserved key":                            testReservedKey,
-		"a receive that gives up loses nothing":   testGiveUp,
-		"close ends a receive":                    testClose,
-		"the message belongs to its sender again": testNotModified,
+	tests := coreTests
+	if traits.PubSub {
+		tests = pubSubTests
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, &pair{sender: newSender(t), receiver: newReceiver(t)})
+			test(t, &pair{Traits: traits, sender: newSender(t), receiver: newReceiver(t)})
 		})
 	}
 }
 
+var coreTests = map[string]func(*testing.T, *pair){
+	"values arrive as they were":              testValues,
+	"a general channel is a queue":            testGeneral,
+	"specific channels are told apart":        testSpecific,
+	"concurrent receivers":                    testConcurrent,
+	"new channels":                            testNewChannel,
+	"a foreign specific channel":              testForeignChannel,
+	"a group reaches all its members":         testGroup,
+	"members of several processes":            testGroupOfTwo,
+	"joining twice is joining once":           testGroupAddTwice,
+	"empty groups and missing members":        testEmptyGroup,
+	"a general channel in a group":            testGeneralMember,
+	"a full channel":                          testFull,
+	"a full member does not hold up others":   testFullMember,
+	"invalid names":                           testInvalidNames,
+	"reserved key":                            testReservedKey,
+	"a receive that gives up loses nothing":   testGiveUp,
+	"close ends a receive":                    testClose,
+	"the message belongs to its sender again": testNotModified,
+}
+
 type pair struct {
+	Traits
 	sender, receiver channelslayer.Layer
 }
 
@@ -80,6 +96,16 @@ func mustReceive(t testing.TB, l channelslayer.Layer, channel string, want chann
 	}
 }
 
+// newChannel makes a channel of a layer.
+func newChannel(t testing.TB, l channelslayer.Layer, prefix string) string {
+	t.Helper()
+	name, err := l.NewChannel(within(t), prefix)
+	if err != nil {
+		t.Fatalf("NewChannel(%s): %v", prefix, err)
+	}
+	return name
+}
+
 // mustBeNext proves that nothing else waits on the channel: what is sent now comes next.
 func mustBeNext(t testing.TB, p *pair, channel string) {
 	t.Helper()
@@ -99,10 +125,15 @@ func testValues(t *testing.T, p *pair) {
 	m := channelslayer.Message{
 		"type": "ws_message", "message": `{"signal": "demo", "opts": {"é": "🎈"}}`, "nil": nil, "yes": true, "no": false,
 		"ints":   []any{int64(0), int64(127), int64(128), int64(-1), int64(-33), int64(math.MaxInt64), int64(math.MinInt64), uint64(math.MaxUint64)},
-		"floats": []any{0.0, 1.5, -2.25, 1e300, 1.0}, "bytes": []byte{0, 255}, "text": strings.Repeat("é", 40000),
+		"floats": []any{0.0, 1.5, -2.25, 1e300, 1.0}, "text": strings.Repeat("é", 40000),
 		"nested": map[string]any{"a": []any{map[string]any{}, []any{}, ""}}, "": "empty key",
 	}
-	channel := p.receiver.NewChannel("")
+	channel := newChannel(t, p.receiver, "")
+	if !p.TextOnly {
+		m["bytes"] = []byte{0, 255}
+	} else if err := p.sender.Send(within(t), channel, channelslayer.Message{"type": "t", "bytes": []byte{0}}); err == nil {
+		t.Error("bytes were sent as JSON")
+	}
 	must(t, p.sender.Send(within(t), channel, m))
 	mustReceive(t, p.receiver, channel, m)
 	must(t, p.receiver.GroupAdd(within(t), "g", channel))
@@ -114,14 +145,32 @@ func testGeneral(t *testing.T, p *pair) {
 	for i := range 5 {
 		must(t, p.sender.Send(within(t), "tasks", channelslayer.Message{"type": "t", "n": int64(i)}))
 	}
+	if p.Hosts > 1 {
+		mustReceiveAll(t, p, "tasks", 5)
+		return
+	}
 	for i := range 5 {
 		mustReceive(t, p.receiver, "tasks", channelslayer.Message{"type": "t", "n": int64(i)})
 	}
 	mustBeNext(t, p, "tasks")
 }
 
+// mustReceiveAll receives the messages that are numbered from 0, in any order, each once.
+func mustReceiveAll(t *testing.T, p *pair, channel string, n int) {
+	t.Helper()
+	seen := map[any]bool{}
+	for range n {
+		m, err := p.receiver.Receive(within(t), channel)
+		must(t, err)
+		if number, ok := m["n"].(int64); !ok || number < 0 || number >= int64(n) || seen[number] {
+			t.Errorf("received %v; before %v", m, seen)
+		}
+		seen[m["n"]] = true
+	}
+}
+
 func testSpecific(t *testing.T, p *pair) {
-	a, b := p.receiver.NewChannel(""), p.receiver.NewChannel("other")
+	a, b := newChannel(t, p.receiver, ""), newChannel(t, p.receiver, "other")
 	must(t, p.sender.Send(within(t), a, channelslayer.Message{"type": "t", "for": "a"}))
 	must(t, p.sender.Send(within(t), b, channelslayer.Message{"type": "t", "for": "b"}))
 	mustReceive(t, p.receiver, b, channelslayer.Message{"type": "t", "for": "b"})
@@ -134,7 +183,7 @@ func testConcurrent(t *testing.T, p *pair) {
 	var receivers errgroup.Group
 	names := make([]string, channels)
 	for i := range names {
-		names[i] = p.receiver.NewChannel("")
+		names[i] = newChannel(t, p.receiver, "")
 	}
 	for _, name := range names {
 		receivers.Go(func() error { return receiveAll(ctx, p.receiver, name, messages) })
@@ -181,25 +230,25 @@ func receiveAll(ctx context.Context, l channelslayer.Layer, channel string, mess
 func testNewChannel(t *testing.T, p *pair) {
 	seen := map[string]bool{}
 	for range 10 {
-		name := p.receiver.NewChannel("")
+		name := newChannel(t, p.receiver, "")
 		if seen[name] || !strings.HasPrefix(name, "specific.") || strings.Count(name, "!") != 1 || len(name) >= 100 {
 			t.Errorf("NewChannel: %q", name)
 		}
 		seen[name] = true
 	}
-	if name := p.receiver.NewChannel("http.response"); !strings.HasPrefix(name, "http.response.") {
+	if name := newChannel(t, p.receiver, "http.response"); !strings.HasPrefix(name, "http.response.") {
 		t.Errorf("NewChannel(http.response): %q", name)
 	}
 }
 
 func testForeignChannel(t *testing.T, p *pair) {
-	if _, err := p.receiver.Receive(within(t), p.sender.NewChannel("")); !errors.Is(err, channelslayer.ErrWrongClientPrefix) {
+	if _, err := p.receiver.Receive(within(t), newChannel(t, p.sender, "")); !errors.Is(err, channelslayer.ErrWrongClientPrefix) {
 		t.Errorf("Receive on a channel of another layer: %v, want ErrWrongClientPrefix", err)
 	}
 }
 
 func testGroup(t *testing.T, p *pair) {
-	a, b := p.receiver.NewChannel(""), p.receiver.NewChannel("")
+	a, b := newChannel(t, p.receiver, ""), newChannel(t, p.receiver, "")
 	must(t, p.receiver.GroupAdd(within(t), "g", a))
 	must(t, p.sender.GroupAdd(within(t), "g", b)) // anybody may add
 	first := channelslayer.Message{"type": "ws_message", "message": "1"}
@@ -214,7 +263,7 @@ func testGroup(t *testing.T, p *pair) {
 }
 
 func testGroupOfTwo(t *testing.T, p *pair) {
-	ours, theirs := p.receiver.NewChannel(""), p.sender.NewChannel("")
+	ours, theirs := newChannel(t, p.receiver, ""), newChannel(t, p.sender, "")
 	must(t, p.receiver.GroupAdd(within(t), "g", ours))
 	must(t, p.sender.GroupAdd(within(t), "g", theirs))
 	for i, from := range []channelslayer.Layer{p.sender, p.receiver} {
@@ -226,7 +275,7 @@ func testGroupOfTwo(t *testing.T, p *pair) {
 }
 
 func testGroupAddTwice(t *testing.T, p *pair) {
-	channel := p.receiver.NewChannel("")
+	channel := newChannel(t, p.receiver, "")
 	must(t, p.receiver.GroupAdd(within(t), "g", channel))
 	must(t, p.sender.GroupAdd(within(t), "g", channel))
 	m := channelslayer.Message{"type": "ws_message", "message": "once"}
@@ -237,7 +286,7 @@ func testGroupAddTwice(t *testing.T, p *pair) {
 
 func testEmptyGroup(t *testing.T, p *pair) {
 	must(t, p.sender.GroupSend(within(t), "nobody", channelslayer.Message{"type": "t"}))
-	must(t, p.sender.GroupDiscard(within(t), "nobody", p.receiver.NewChannel("")))
+	must(t, p.sender.GroupDiscard(within(t), "nobody", newChannel(t, p.receiver, "")))
 }
 
 func testGeneralMember(t *testing.T, p *pair) {
@@ -263,6 +312,10 @@ func fill(t *testing.T, p *pair, channel string) int {
 
 func testFull(t *testing.T, p *pair) {
 	n := fill(t, p, "tasks")
+	if p.Hosts > 1 {
+		mustReceiveAll(t, p, "tasks", n)
+		return
+	}
 	mustReceive(t, p.receiver, "tasks", channelslayer.Message{"type": "fill", "n": int64(0)})
 	must(t, p.sender.Send(within(t), "tasks", channelslayer.Message{"type": "fill", "n": int64(n)}))
 	for i := range n {
@@ -272,7 +325,7 @@ func testFull(t *testing.T, p *pair) {
 
 func testFullMember(t *testing.T, p *pair) {
 	fill(t, p, "full")
-	channel := p.receiver.NewChannel("")
+	channel := newChannel(t, p.receiver, "")
 	must(t, p.sender.GroupAdd(within(t), "g", "full"))
 	must(t, p.sender.GroupAdd(within(t), "g", channel))
 	m := channelslayer.Message{"type": "ws_message", "message": "x"}
@@ -307,14 +360,14 @@ func testReservedKey(t *testing.T, p *pair) {
 	if err := p.sender.Send(within(t), "c", m); err == nil {
 		t.Error("Send took a message with __asgi_channel__")
 	}
-	channel := p.receiver.NewChannel("")
+	channel := newChannel(t, p.receiver, "")
 	must(t, p.sender.GroupAdd(within(t), "g", channel))
 	must(t, p.sender.GroupSend(within(t), "g", m)) // overwritten
 	mustReceive(t, p.receiver, channel, channelslayer.Message{"type": "t"})
 }
 
 func testGiveUp(t *testing.T, p *pair) {
-	for _, channel := range []string{"general", p.receiver.NewChannel("")} {
+	for _, channel := range []string{"general", newChannel(t, p.receiver, "")} {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		_, err := p.receiver.Receive(ctx, channel)
 		cancel()
@@ -328,7 +381,7 @@ func testGiveUp(t *testing.T, p *pair) {
 }
 
 func testClose(t *testing.T, p *pair) {
-	channel := p.receiver.NewChannel("")
+	channel := newChannel(t, p.receiver, "")
 	ctx := within(t)
 	started := make(chan struct{})
 	var receiver errgroup.Group
@@ -349,7 +402,7 @@ func testClose(t *testing.T, p *pair) {
 
 func testNotModified(t *testing.T, p *pair) {
 	m := channelslayer.Message{"type": "t"}
-	channel := p.receiver.NewChannel("")
+	channel := newChannel(t, p.receiver, "")
 	must(t, p.sender.Send(within(t), channel, m))
 	must(t, p.sender.GroupAdd(within(t), "g", channel))
 	must(t, p.sender.GroupSend(within(t), "g", m))

@@ -42,7 +42,19 @@ func openBroker(cfg *ServicesConfig, transport redisbroker.TransportOptions) (*r
 }
 
 // openLayer opens the site's channel layer.
-func openLayer(cfg *ServicesConfig) (*channelslayer.Core, error) {
+func openLayer(cfg *ServicesConfig) (channelslayer.RedisLayer, error) {
+	config, err := layerConfig(cfg)
+	if err == nil {
+		var layer channelslayer.RedisLayer
+		if layer, err = channelslayer.OpenLayer(config); err == nil {
+			return layer, nil
+		}
+	}
+	return nil, fmt.Errorf("dispatch: channel layer: %w", err)
+}
+
+// layerConfig are the settings of the channel layer.
+func layerConfig(cfg *ServicesConfig) (channelslayer.Config, error) {
 	c := &cfg.Settings.ChannelLayer
 	config := channelslayer.Config{
 		Backend: c.Backend, Prefix: c.Prefix, Capacity: c.Capacity, SerializerFormat: c.SerializerFormat,
@@ -52,20 +64,33 @@ func openLayer(cfg *ServicesConfig) (*channelslayer.Core, error) {
 	if c.RandomPrefixLength == 0 {
 		config.RandomPrefixLength = channelslayer.NoRandomPrefix
 	}
-	for _, host := range c.Hosts {
-		config.Hosts = append(config.Hosts, channelslayer.Host{URL: host.URL.Reveal()})
+	for i, host := range c.Hosts {
+		h, err := layerHost(&host)
+		if err != nil {
+			return config, fmt.Errorf("hosts: entry %d: %w", i+1, err)
+		}
+		config.Hosts = append(config.Hosts, h)
 	}
 	for _, rule := range c.ChannelCapacity {
-		config.ChannelCapacity = append(config.ChannelCapacity, channelslayer.CapacityRule{Glob: rule.Pattern, Capacity: rule.Capacity})
+		config.ChannelCapacity = append(config.ChannelCapacity, channelslayer.CapacityRule{Glob: rule.Pattern, Regexp: rule.Regexp, Capacity: rule.Capacity})
 	}
 	for _, key := range c.SymmetricEncryptionKeys {
 		config.SymmetricEncryptionKeys = append(config.SymmetricEncryptionKeys, channelslayer.Secret(key))
 	}
-	layer, err := channelslayer.Open(config)
-	if err != nil {
-		return nil, fmt.Errorf("dispatch: channel layer: %w", err)
+	return config, nil
+}
+
+// layerHost is one server of the layer.
+func layerHost(h *compat.LayerHost) (channelslayer.Host, error) {
+	host := channelslayer.Host{URL: h.URL.Reveal(), Sentinels: h.Sentinels, MasterName: h.MasterName}
+	if len(h.SentinelKwargs) == 0 {
+		return host, nil
 	}
-	return layer, nil
+	var err error
+	if host.Sentinel, err = channelslayer.ParseSentinelOptions(h.SentinelKwargs); err != nil {
+		return host, fmt.Errorf("sentinel_kwargs: %w", err)
+	}
+	return host, nil
 }
 
 // neverExpires as ResultOptions.Expires stands for Python's None and 0: results stay until somebody deletes them.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
+	"github.com/dfws/dfws/channelslayer"
 	"github.com/dfws/dfws/compat"
 )
 
@@ -79,5 +80,36 @@ func TestFaultyConnections(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+func TestLayerConfig(t *testing.T) {
+	t.Parallel()
+	s := &compat.Settings{ChannelLayer: compat.ChannelLayer{
+		Backend: compat.PubSubLayerBackend, Prefix: "shop", Expiry: 10, GroupExpiry: 20, Capacity: 30, SerializerFormat: "json",
+		SymmetricEncryptionKeys: []compat.Secret{"key"}, ChannelCapacity: []compat.ChannelCapacity{{Pattern: "x*", Capacity: 5}},
+		Hosts: []compat.LayerHost{{URL: "redis://a/1"}, {
+			URL: "rediss:///2", Sentinels: []string{"s:1"}, MasterName: "m", SentinelKwargs: compat.SecretJSON(`{"username": "u", "socket_timeout": 2}`),
+		}},
+	}}
+	got, err := layerConfig(&ServicesConfig{Settings: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := channelslayer.Config{
+		Backend: channelslayer.BackendPubSub, Prefix: "shop", Expiry: 10 * time.Second, GroupExpiry: 20 * time.Second, Capacity: 30,
+		SerializerFormat: "json", RandomPrefixLength: channelslayer.NoRandomPrefix, SymmetricEncryptionKeys: []channelslayer.Secret{"key"},
+		ChannelCapacity: []channelslayer.CapacityRule{{Glob: "x*", Capacity: 5}},
+		Hosts: []channelslayer.Host{{URL: "redis://a/1"}, {
+			URL: "rediss:///2", Sentinels: []string{"s:1"}, MasterName: "m",
+			Sentinel: channelslayer.SentinelOptions{Username: "u", SocketTimeout: 2 * time.Second},
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	s.ChannelLayer.Hosts[1].SentinelKwargs = compat.SecretJSON(`{"ssl_ciphers": "x", "nonsense": 1}`)
+	if _, err := openLayer(&ServicesConfig{Settings: s}); err == nil || !strings.Contains(err.Error(), "sentinel_kwargs: nonsense") {
+		t.Errorf("%v", err)
 	}
 }

@@ -42,7 +42,7 @@ type Services struct {
 	Broker   *redisbroker.Broker
 	// Results is nil when the site keeps no results, or not in Redis.
 	Results    *redisbroker.Results
-	Layer      *channelslayer.Core
+	Layer      channelslayer.RedisLayer
 	Store      *Store
 	Registry   *Registry
 	Dispatcher *Dispatcher

@@ -49,7 +49,10 @@ func TestTriggerEndToEnd(t *testing.T) {
 	}
 	eventually(t, "both registries", func() bool { return len(s.Registry.Lookup("both")) == 2 })
 
-	channel := s.Layer.NewChannel("")
+	channel, err := s.Layer.NewChannel(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	group := compat.GroupName(compat.BroadcastTopic)
 	if err := s.Layer.GroupAdd(ctx, group, channel); err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ type Publisher interface {
 	Publish(ctx context.Context, msgs ...redisbroker.Message) error
 }
 
-// GroupSender sends to groups; *channelslayer.Core is one.
+// GroupSender sends to groups; a channelslayer.Layer is one.
 type GroupSender interface {
 	GroupSend(ctx context.Context, group string, m channelslayer.Message) error
 }

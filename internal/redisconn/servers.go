@@ -91,7 +91,7 @@ const (
 )
 
 // ErrNoMasterName is returned by New for Sentinels without the name of their master.
-var ErrNoMasterName = errors.New("Sentinel needs the name of the master")
+var ErrNoMasterName = errors.New("sentinels need the name of their master")
 
 // New prepares connections to the first of the endpoints that can be reached, or to the master that Sentinels name. It connects to
 // nothing; faults in files of certificates are known now.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from importlib import metadata
 from typing import Any
 
@@ -37,11 +38,9 @@ def test_silent_when_inactive(enabled: bool | None) -> None:
         ({"CACHES": {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}}, "dfws.E002"),
         ({"CHANNEL_LAYERS": layer("channels.layers.InMemoryChannelLayer")}, "dfws.E004"),
         ({"CHANNEL_LAYERS": {}}, "dfws.E004"),
-        ({"CHANNEL_LAYERS": layer("channels_redis.pubsub.RedisPubSubChannelLayer")}, "dfws.E005"),
-        ({"CHANNEL_LAYERS": layer(hosts=["redis://a", "redis://b"])}, "dfws.E005"),
-        ({"CHANNEL_LAYERS": layer(hosts=[{"sentinels": [("h", 1)], "master_name": "m"}])}, "dfws.E005"),
-        ({"CHANNEL_LAYERS": layer(symmetric_encryption_keys=["key"])}, "dfws.E005"),
-        ({"CHANNEL_LAYERS": layer(serializer_format="json")}, "dfws.E005"),
+        ({"CHANNEL_LAYERS": layer("site.layers.Layer")}, "dfws.E005"),
+        ({"CHANNEL_LAYERS": layer(hosts=[{"host": "h", "credential_provider": object()}])}, "dfws.E005"),
+        ({"CHANNEL_LAYERS": layer(serializer_format="site")}, "dfws.E005"),
         ({"MIDDLEWARE": ["django.contrib.sessions.middleware.SessionMiddleware", "not.there"]}, "dfws.E007"),
         ({"CHANNEL_LAYERS": layer(prefix="dfws")}, "dfws.E008"),
         ({"DFWS_KEY_PREFIX": "asgi:dfws:"}, "dfws.E008"),
@@ -54,6 +53,20 @@ def test_silent_when_inactive(enabled: bool | None) -> None:
 )
 def test_what_cannot_work(settings: dict[str, Any], expected: str) -> None:
     assert ids(**settings) == [expected]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        layer(export.PUBSUB_LAYER),
+        layer(hosts=["redis://a", {"host": "b", "db": 1}]),
+        layer(hosts=[{"sentinels": [("h", 1)], "master_name": "m", "ssl": True}]),
+        layer(symmetric_encryption_keys=["key"], serializer_format="json"),
+        layer(channel_capacity={re.compile("specific"): 5}),
+    ],
+)
+def test_layers_that_work(layers: dict[str, Any]) -> None:
+    assert ids(CHANNEL_LAYERS=layers) == []
 
 
 @pytest.mark.parametrize("mode", ["thread", "process", "channels"])

@@ -185,10 +185,16 @@ def test_what_has_no_place_is_named(celery: Any, values: dict[str, Any], named: 
         call_command("dfws", "settings", "--output", "-", skip_checks=True)
 
 
-def test_compiled_pattern_has_no_place() -> None:
-    layers = {"default": {"BACKEND": export.CORE_LAYER, "CONFIG": {"channel_capacity": {re.compile("x"): 1}}}}
-    with override_settings(CHANNEL_LAYERS=layers), pytest.raises(ExportError, match="channel_capacity"):
-        export.text()
+def test_compiled_patterns() -> None:
+    patterns = {re.compile(r"specific\."): 5, "http.*": 6, re.compile("x", re.IGNORECASE): 7}
+    layers = {"default": {"BACKEND": export.CORE_LAYER, "CONFIG": {"channel_capacity": patterns}}}
+    with override_settings(CHANNEL_LAYERS=layers):
+        document = json.loads(export.text())
+    assert document["channel_layer"]["channel_capacity"] == [
+        [{"regex": r"specific\.", "flags": ""}, 5],
+        ["http.*", 6],
+        [{"regex": "x", "flags": "i"}, 7],
+    ]
 
 
 def test_number_that_json_has_not() -> None:

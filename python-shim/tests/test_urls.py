@@ -227,12 +227,28 @@ def test_is_redis(url: Any, expected: bool) -> None:
         ([{"address": "unix:///s", "db": 5, "password": "pw"}], "unix://:pw@/s?db=5"),
         (
             [{"address": "rediss://h:6390/0", "ssl_cert_reqs": None, "ssl_ca_certs": "/ca"}],
-            "rediss://h:6390/0?ssl_ca_certs=%2Fca",
+            "rediss://h:6390/0?ssl_cert_reqs=none&ssl_ca_certs=%2Fca",
         ),
+        ([{"connection_class": SSLConnection, "host": "h", "ssl_cert_reqs": "required"}], "rediss://h:6379?ssl_cert_reqs=required"),
+        ([{"connection_class": UnixDomainSocketConnection, "path": "/run/redis.sock", "db": 1}], "unix:///run/redis.sock?db=1"),
     ],
 )
 def test_layer_hosts(hosts: Any, expected: str) -> None:
     assert urls.layer_hosts(hosts) == [{"url": expected}]
+
+
+def test_layer_hosts_behind_sentinels() -> None:
+    sentinels = {"sentinels": [("s1", 26379), ["::1", 26380]], "master_name": "mymaster"}
+    account = {"db": 2, "username": "u", "password": "p@w", "ssl": True, "ssl_ca_certs": "/ca"}
+    assert urls.layer_hosts([sentinels, {**sentinels, **account, "sentinel_kwargs": {"password": "s", "ssl": True}}]) == [
+        {"url": "redis://", "sentinels": ["s1:26379", "[::1]:26380"], "master_name": "mymaster"},
+        {
+            "url": "rediss://u:p%40w@/2?ssl_ca_certs=%2Fca",
+            "sentinels": ["s1:26379", "[::1]:26380"],
+            "master_name": "mymaster",
+            "sentinel_kwargs": {"password": "s", "ssl": True},
+        },
+    ]
 
 
 @pytest.mark.parametrize(
@@ -241,11 +257,11 @@ def test_layer_hosts(hosts: Any, expected: str) -> None:
         ("redis://h", "hosts is not a list"),
         ([1], "a host of type int"),
         ([("h",)], "a host of type tuple"),
-        ([{"sentinels": [("h", 26379)], "master_name": "m"}], "Sentinel (sentinels, master_name)"),
-        (
-            [{"host": "h", "connection_class": object, "credential_provider": object}],
-            "connection options connection_class, credential_provider",
-        ),
+        ([{"sentinels": "h", "master_name": "m"}], "sentinels that are no list of pairs of host and port"),
+        ([{"sentinels": [("h", 1)], "master_name": "m", "is_master": False}], "is_master False"),
+        ([{"sentinels": [("h", 1)], "master_name": "m", "retry_forever": 1}], "connection options retry_forever"),
+        ([{"host": "h", "credential_provider": object, "x": 1}], "connection options credential_provider, x"),
+        ([{"host": "h", "connection_class": object}], "connection_class class builtins.object"),
     ],
 )
 def test_layer_hosts_that_are_not_supported(hosts: Any, expected: str) -> None:

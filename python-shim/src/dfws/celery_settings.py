@@ -141,7 +141,7 @@ def _router(router: Any) -> dict[str, Any]:
     try:
         for key, route in router.items() if isinstance(router, Mapping) else router:
             if isinstance(key, re.Pattern):
-                patterns[key] = (_pattern(key), route)
+                patterns[key] = (regular_expression(key), route)
             elif "*" in key:
                 # Equal patterns replace each other, wherever they stand (celery.app.routes.MapRoute.__init__).
                 patterns[re.compile(fnmatch.translate(key))] = ({"glob": key}, route)
@@ -153,7 +153,7 @@ def _router(router: Any) -> dict[str, Any]:
     return {"rules": rules + [{**match, **_route(str(key.pattern), route)} for key, (match, route) in patterns.items()]}
 
 
-def _pattern(pattern: re.Pattern[Any]) -> dict[str, Any]:
+def regular_expression(pattern: re.Pattern[Any]) -> dict[str, Any]:
     """Describe a regular expression; its flags by the letters of Python's inline syntax."""
     if isinstance(pattern.pattern, bytes):
         return unsupported("regular expression for bytes")

@@ -80,20 +80,15 @@ def _channel_layer() -> Iterable[CheckMessage]:
         return
     config = export.layer_config()
     unsupported = []
-    if backend != export.CORE_LAYER:
+    if backend not in (export.CORE_LAYER, export.PUBSUB_LAYER):
         unsupported.append(f"the layer {backend}")
-    hosts = urls.layer_hosts(config.get("hosts"))
-    if len(hosts) > 1:
-        unsupported.append(f"{len(hosts)} hosts")
-    unsupported.extend(host["unsupported"] for host in hosts if "unsupported" in host)
-    if config.get("symmetric_encryption_keys"):
-        unsupported.append("symmetric_encryption_keys")
-    if config["serializer_format"] != "msgpack":
+    unsupported.extend(host["unsupported"] for host in urls.layer_hosts(config.get("hosts")) if "unsupported" in host)
+    if config["serializer_format"] not in export.SERIALIZERS:
         unsupported.append(f"serializer_format {config['serializer_format']}")
     if unsupported:
         yield Error(
-            f'CHANNEL_LAYERS["default"]: the gateway does not support {", ".join(unsupported)} yet.',
-            hint=f'Use "{export.CORE_LAYER}" with one host and without encryption.',
+            f'CHANNEL_LAYERS["default"]: the gateway does not support {", ".join(unsupported)}.',
+            hint=f'Use "{export.CORE_LAYER}" or "{export.PUBSUB_LAYER}" with serializer_format "msgpack" or "json".',
             id="dfws.E005",
         )
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -28,6 +29,8 @@ from dfws.plain import ExportError, seconds
 
 SCHEMA: Final = 1
 CORE_LAYER: Final = "channels_redis.core.RedisChannelLayer"
+PUBSUB_LAYER: Final = "channels_redis.pubsub.RedisPubSubChannelLayer"
+SERIALIZERS: Final = ("msgpack", "json")
 # channels_redis.core.RedisChannelLayer.__init__
 LAYER_DEFAULTS: Final[Mapping[str, Any]] = {
     "prefix": "asgi",
@@ -165,9 +168,9 @@ def layer_config() -> dict[str, Any]:
 
 
 def _capacity(pattern: Any, capacity: Any) -> list[Any]:
-    if not isinstance(pattern, str):
-        raise ExportError("CHANNEL_LAYERS: channel_capacity has a compiled regular expression: write it as a pattern like fnmatch.")
-    return [pattern, capacity]
+    if isinstance(pattern, re.Pattern):
+        return [celery_settings.regular_expression(pattern), capacity]
+    return [str(pattern), capacity]
 
 
 def _version(package: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from dfws.plain import ExportError
+from dfws.plain import ExportError, describe, plain, unsupported
 
 # kombu.transport.redis: names of ssl_cert_reqs in a URL, beside redis-py's own.
 _CERT_REQS: Final = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
@@ -39,7 +39,18 @@ _TUNING: Final = frozenset(
         "timeout",
     }
 )
-_TLS: Final = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+_TLS: Final = (
+    "ssl_cert_reqs",
+    "ssl_ca_certs",
+    "ssl_ca_data",
+    "ssl_ca_path",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_check_hostname",
+    "ssl_min_version",
+)
+# The schemes of redis-py's classes of connections (redis.asyncio.connection), which a host may name instead of a URL.
+_CLASSES: Final = {"Connection": "redis", "SSLConnection": "rediss", "UnixDomainSocketConnection": "unix"}
 
 
 def scheme(url: object) -> str:
@@ -186,35 +197,66 @@ def for_redis_py(url: str) -> str:
     return _join(parts.scheme, netloc, "/" + parts.path.strip("/"), query)
 
 
-def layer_hosts(hosts: Any) -> list[dict[str, str]]:
-    """Normalize ``hosts`` of a channels_redis layer: ``{"url": …}`` each, or ``{"unsupported": …}`` with the reason."""
+def layer_hosts(hosts: Any) -> list[dict[str, Any]]:
+    """Normalize ``hosts`` of a channels_redis layer: ``{"url": …}`` each, or ``{"unsupported": …}`` with the reason.
+
+    A host behind Sentinels has ``sentinels``, ``master_name`` and perhaps ``sentinel_kwargs``, too; its URL says the database, the
+    account and the options of TLS.
+    """
     if not hosts:
         return [{"url": "redis://localhost:6379"}]
     if isinstance(hosts, (str, bytes)) or not isinstance(hosts, Iterable):
-        return [{"unsupported": "hosts is not a list"}]
+        return [unsupported("hosts is not a list")]
     return [_layer_host(host) for host in hosts]
 
 
-def _layer_host(host: Any) -> dict[str, str]:
+def _layer_host(host: Any) -> dict[str, Any]:
     if isinstance(host, str):
         return {"url": host}
     if isinstance(host, (list, tuple)) and len(host) >= 2:
         return {"url": f"redis://{_address(host[0], host[1])}/0"}  # further elements are ignored by channels_redis too
     if not isinstance(host, Mapping):
-        return {"unsupported": f"a host of type {type(host).__name__}"}
-    if "sentinels" in host or "master_name" in host:
-        return {"unsupported": "Sentinel (sentinels, master_name)"}
-    known = {"address", "host", "port", "db", "username", "password", *_TLS, *_TUNING}
+        return unsupported(f"a host of type {type(host).__name__}")
+    if "address" not in host and host.get("master_name") is not None:  # as channels_redis.utils.create_pool looks for them
+        return _sentinels(host)
+    return _described(host) or {"url": _host_url(host)}
+
+
+def _sentinels(host: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a host behind Sentinels (redis.asyncio.sentinel.SentinelConnectionPool)."""
+    sentinels = host.get("sentinels")
+    if not isinstance(sentinels, (list, tuple)) or not all(isinstance(one, (list, tuple)) and len(one) == 2 for one in sentinels):
+        return unsupported("sentinels that are no list of pairs of host and port")
+    own = {"sentinels", "master_name", "sentinel_kwargs", "ssl", "is_master", "check_connection"}
+    connection = {name: value for name, value in host.items() if name not in own}
+    if problem := _described(connection):
+        return problem
+    if not host.get("is_master", True):
+        return unsupported("is_master False")
+    described: dict[str, Any] = {
+        "url": _host_url({**connection, "address": "rediss://" if host.get("ssl") else "redis://"}),
+        "sentinels": [_address(name, port) for name, port in sentinels],
+        "master_name": str(host["master_name"]),
+    }
+    if host.get("sentinel_kwargs"):
+        described["sentinel_kwargs"] = plain("CHANNEL_LAYERS: sentinel_kwargs", host["sentinel_kwargs"])
+    return described
+
+
+def _described(host: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Say what of a host the Go side cannot have; None for nothing."""
+    known = {"address", "connection_class", "host", "path", "port", "db", "username", "password", *_TLS, *_TUNING}
     unknown = sorted(str(name) for name in host if name not in known)
     if unknown:
-        return {"unsupported": f"connection options {', '.join(unknown)}"}
-    return {"url": _host_url(host)}
+        return unsupported(f"connection options {', '.join(unknown)}")
+    if "connection_class" in host and getattr(host["connection_class"], "__name__", "") not in _CLASSES:
+        return unsupported(f"connection_class {describe(host['connection_class'])}")
+    return None
 
 
 def _host_url(host: Mapping[str, Any]) -> str:
     """Merge a host's address with its keywords; what the address says wins (redis-py's ConnectionPool.from_url)."""
-    address = host.get("address") or f"redis://{_address(host.get('host', 'localhost'), host.get('port', 6379))}"
-    parts = urlsplit(address)
+    parts = urlsplit(host.get("address") or _class_url(host))
     query = dict(parse_qsl(parts.query))
     netloc, path = parts.netloc, parts.path
     username, password = parts.username or host.get("username"), parts.password or host.get("password")
@@ -227,10 +269,20 @@ def _host_url(host: Mapping[str, Any]) -> str:
         elif path.strip("/") == "" and "db" not in query:
             path = f"/{host['db']}"
     if parts.scheme == "rediss":
+        if "ssl_cert_reqs" in host and host["ssl_cert_reqs"] is None:
+            query.setdefault("ssl_cert_reqs", "none")  # redis.asyncio.connection.RedisSSLContext
         for name in _TLS:
             if host.get(name) is not None:
                 query.setdefault(name, _tls_value(host[name], f"CHANNEL_LAYERS: {name}"))
     return _join(parts.scheme, netloc, path, query)
+
+
+def _class_url(host: Mapping[str, Any]) -> str:
+    """Write a URL for a host that has none."""
+    scheme = _CLASSES[getattr(host.get("connection_class"), "__name__", "Connection")]
+    if scheme == "unix":
+        return f"unix://{host.get('path', '')}"
+    return f"{scheme}://{_address(host.get('host', 'localhost'), host.get('port', 6379))}"
 
 
 def _join(scheme: str, netloc: str, path: str, query: Mapping[str, str]) -> str:
