@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"strings"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 var (
@@ -83,33 +80,8 @@ func (e *DecodeError) Error() string {
 // Retryable reports whether the same call can succeed later without a change of its arguments: Redis was away, loading, or failing
 // over, or the channel was full. A send that was cut off may have been carried out, so a retry may deliver it twice.
 func Retryable(err error) bool {
-	if err == nil || errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) {
+	if errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) {
 		return false
 	}
-	for _, transient := range []error{ErrChannelFull, io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, redis.ErrPoolTimeout, redis.ErrPoolExhausted} {
-		if errors.Is(err, transient) {
-			return true
-		}
-	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return true
-	}
-	return isRedisStateError(err)
-}
-
-// isRedisStateError recognizes the error replies by which Redis says "not now".
-func isRedisStateError(err error) bool {
-	reply, ok := errors.AsType[interface {
-		error
-		RedisError()
-	}](err)
-	if !ok {
-		return false
-	}
-	for _, code := range []string{"LOADING ", "READONLY ", "MASTERDOWN ", "TRYAGAIN ", "BUSY ", "CLUSTERDOWN ", "OOM "} {
-		if strings.HasPrefix(reply.Error(), code) {
-			return true
-		}
-	}
-	return false
+	return errors.Is(err, ErrChannelFull) || redisconn.Transient(err)
 }

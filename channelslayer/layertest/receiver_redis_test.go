@@ -22,14 +22,19 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// gateway is a running Receiver and what it was given, as "group:type:text".
-type gateway struct {
-	*channelslayer.Receiver
+// inbox is what a receiver was given, as "group:type:text".
+type inbox struct {
 	mu  sync.Mutex
 	got []string
 }
 
-func (g *gateway) deliver(groups []string, m *channelslayer.Received) {
+// gateway is a running Receiver.
+type gateway struct {
+	*channelslayer.Receiver
+	inbox
+}
+
+func (g *inbox) deliver(groups []string, m *channelslayer.Received) {
 	text, ok := m.Text()
 	if !ok {
 		text = "no text"
@@ -41,13 +46,13 @@ func (g *gateway) deliver(groups []string, m *channelslayer.Received) {
 	}
 }
 
-func (g *gateway) list() []string {
+func (g *inbox) list() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.got)
 }
 
-func (g *gateway) wait(t testing.TB, want ...string) {
+func (g *inbox) wait(t testing.TB, want ...string) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for !slices.Equal(g.list(), want) {
@@ -63,16 +68,22 @@ func startGateway(t testing.TB, l *channelslayer.Core) *gateway {
 	r, err := l.NewReceiver(channelslayer.ReceiverConfig{KeyPrefix: "own:" + prefix(t), ProbeInterval: 20 * time.Millisecond})
 	must(t, err)
 	g := &gateway{Receiver: r}
+	startRun(t, func(ctx context.Context) error { return r.Run(ctx, g.deliver) })
+	return g
+}
+
+// startRun runs until Cleanup.
+func startRun(t testing.TB, run func(context.Context) error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var run errgroup.Group
-	run.Go(func() error { return r.Run(ctx, g.deliver) })
+	var running errgroup.Group
+	running.Go(func() error { return run(ctx) })
 	t.Cleanup(func() {
 		cancel()
-		if err := run.Wait(); err != nil {
+		if err := running.Wait(); err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return g
 }
 
 func newChannel(t testing.TB, l channelslayer.Layer) string {
@@ -191,4 +202,55 @@ func TestPythonDies(t *testing.T) {
 		want = append(want, fmt.Sprintf("g:ws_message:%d", i))
 		g.wait(t, want...)
 	}
+}
+
+// Every variant of the layer, with a Python process and a Go gateway in one group: everybody hears everybody, and what one sends to the other
+// directly arrives.
+func TestReceiverOfEveryLayer(t *testing.T) {
+	t.Parallel()
+	peer := layertest.StartPeer(t)
+	for name, v := range variants {
+		t.Run(name, func(t *testing.T) {
+			python, golang := v.pythonLayer(t, peer), v.goLayer(t)
+			g := startGroupReceiver(t, golang)
+			var want []string
+			for n := range 6 { // the groups are on different servers
+				group := fmt.Sprintf("%sg%d", prefix(t), n)
+				must(t, g.Join(t.Context(), group))
+				a, b := newChannel(t, python), newChannel(t, python)
+				must(t, python.GroupAdd(t.Context(), group, a))
+				must(t, python.GroupAdd(t.Context(), group, b))
+				for i, sender := range []channelslayer.Layer{python, golang} {
+					text := fmt.Sprint(i)
+					must(t, sender.GroupSend(t.Context(), group, frame(text)))
+					mustReceive(t, python, a, text)
+					mustReceive(t, python, b, text)
+					want = append(want, group+":ws_message:"+text)
+					g.wait(t, want...)
+				}
+				if r, ok := g.GroupReceiver.(*channelslayer.Receiver); ok {
+					must(t, python.Send(t.Context(), r.GroupChannel(group), frame("direct")))
+					want = append(want, group+":ws_message:direct")
+					g.wait(t, want...)
+				}
+				must(t, g.Leave(t.Context(), group))
+				must(t, python.GroupSend(t.Context(), group, frame("nobody")))
+			}
+		})
+	}
+}
+
+// groupGateway is a running GroupReceiver and what it was given.
+type groupGateway struct {
+	channelslayer.GroupReceiver
+	inbox
+}
+
+func startGroupReceiver(t testing.TB, l channelslayer.RedisLayer) *groupGateway {
+	t.Helper()
+	r, err := l.NewGroupReceiver(channelslayer.ReceiverConfig{KeyPrefix: "own:" + prefix(t), ProbeInterval: 20 * time.Millisecond})
+	must(t, err)
+	g := &groupGateway{GroupReceiver: r}
+	startRun(t, func(ctx context.Context) error { return r.Run(ctx, g.deliver) })
+	return g
 }

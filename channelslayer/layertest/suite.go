@@ -24,6 +24,9 @@ type Traits struct {
 	TextOnly bool
 	// Hosts is the number of servers when there are several: general channels are on all of them, so their messages have no order.
 	Hosts int
+	// OneAtATime: a Receive on a general channel looks at one of the hosts until something comes there (channels_redis up to 4.3.0), so only
+	// messages that were sent in step with the receives arrive.
+	OneAtATime bool
 	// PubSub: nothing waits for a receiver, general channels are for all, and only its own process can add a channel to a group.
 	PubSub bool
 }
@@ -290,6 +293,9 @@ func testEmptyGroup(t *testing.T, p *pair) {
 }
 
 func testGeneralMember(t *testing.T, p *pair) {
+	if p.OneAtATime {
+		t.Skip("the group's message is on the server of the channel's name, the receiver looks at another one")
+	}
 	must(t, p.sender.GroupAdd(within(t), "g", "queue"))
 	m := channelslayer.Message{"type": "t", "n": int64(1)}
 	must(t, p.sender.GroupSend(within(t), "g", m))
@@ -367,7 +373,11 @@ func testReservedKey(t *testing.T, p *pair) {
 }
 
 func testGiveUp(t *testing.T, p *pair) {
-	for _, channel := range []string{"general", newChannel(t, p.receiver, "")} {
+	channels := []string{newChannel(t, p.receiver, "")}
+	if !p.OneAtATime {
+		channels = append(channels, "general")
+	}
+	for _, channel := range channels {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		_, err := p.receiver.Receive(ctx, channel)
 		cancel()

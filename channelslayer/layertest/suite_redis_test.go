@@ -131,7 +131,9 @@ func TestPythonLayers(t *testing.T) {
 			if v.hosts == 1 || v.pubsub { // Python's own send loses messages between several hosts of a core layer
 				t.Run("python to python", func(t *testing.T) { layertest.Run(t, v.traits(), inPython) })
 			}
-			t.Run("go to python", func(t *testing.T) { layertest.RunPair(t, v.traits(), inGo, inPython) })
+			toPython := v.traits()
+			toPython.OneAtATime = v.hosts > 1
+			t.Run("go to python", func(t *testing.T) { layertest.RunPair(t, toPython, inGo, inPython) })
 			t.Run("python to go", func(t *testing.T) { layertest.RunPair(t, v.traits(), inPython, inGo) })
 		})
 	}
