@@ -135,8 +135,8 @@ func FuzzFernet(f *testing.F) {
 	f.Add("")
 	keys := mustFernet(f, 0, v.Key, "other")
 	f.Fuzz(func(t *testing.T, token string) {
-		plain, err := keys.decrypt(token)
-		if err == nil && token != v.Token {
+		// base64 may be written in more than one way, as with ends of lines in it; what it says may not.
+		if plain, err := keys.decrypt(token); err == nil && string(plain) != unbase64(t, v.Plain) {
 			t.Fatalf("a forged token: %q", plain)
 		}
 		sealed, err := keys.encrypt([]byte(token))
