@@ -81,7 +81,7 @@ type WebSocket struct {
 	CachePrefix string `json:"cache_prefix"`
 	// CacheExpire is WEBSOCKET_CACHE_EXPIRE; default ten hours. Tickets live as long.
 	CacheExpire Seconds `json:"cache_expire"`
-	// Workers is WEBSOCKET_WORKERS; only "celery", the default, can be served from other processes.
+	// Workers is WEBSOCKET_WORKERS; WorkersCelery, the default, or WorkersChannels.
 	Workers string `json:"workers"`
 }
 
@@ -191,7 +191,7 @@ func defaultSettings() *Settings {
 			AuthUserModel:     "auth.user",
 		},
 		WebSocket: WebSocket{
-			URL: "/ws/", DefaultQueue: "celery", CachePrefix: "df_ws", CacheExpire: 36000, Workers: workersCelery,
+			URL: "/ws/", DefaultQueue: "celery", CachePrefix: "df_ws", CacheExpire: 36000, Workers: WorkersCelery,
 		},
 		Celery: DefaultCelery(),
 		ChannelLayer: ChannelLayer{

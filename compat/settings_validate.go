@@ -7,8 +7,13 @@ import (
 	"strings"
 )
 
-// workersCelery is the value of WEBSOCKET_WORKERS that puts signals on the broker (df_websockets.constants.WORKER_CELERY).
-const workersCelery = "celery"
+// The values of WEBSOCKET_WORKERS that other processes can serve (df_websockets/constants.py).
+const (
+	// WorkersCelery puts the calls of signals on Celery's broker.
+	WorkersCelery = "celery"
+	// WorkersChannels puts them on channels of the channel layer, named like the queues, for Channels' runworker and its like.
+	WorkersChannels = "channels"
+)
 
 // signingKeySize is the size of a derived key: SHA-256.
 const signingKeySize = 32
@@ -60,8 +65,8 @@ func (w *WebSocket) check(f *faults) {
 	if w.CacheExpire <= 0 {
 		f.addf("websocket.cache_expire", "is not positive")
 	}
-	if w.Workers != workersCelery {
-		f.addf("websocket.workers", "%q keeps the signals inside the Django processes: set WEBSOCKET_WORKERS = %q", w.Workers, workersCelery)
+	if w.Workers != WorkersCelery && w.Workers != WorkersChannels {
+		f.addf("websocket.workers", "%q keeps the signals inside the Django processes: set WEBSOCKET_WORKERS = %q or %q", w.Workers, WorkersCelery, WorkersChannels)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/channelslayer"
+	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
 )
 
@@ -20,17 +21,21 @@ func realPorts(cfg *Config) (ports, error) {
 		return ports{}, named("receiver", err)
 	}
 	return ports{
-		tickets:  s.Store,
-		receiver: layerPort{layerReceiver},
-		planner:  s.Dispatcher,
-		publisher: s.Broker.NewPublisher(redisbroker.PublisherConfig{
-			MaxQueued:      cfg.PublishMessages,
-			MaxQueuedBytes: 2 * int64(cfg.PublishBytes), // waitForRoom keeps to the bound; the publisher counts its own overhead, too
-			Deadline:       cfg.PublishDeadline,
-			DrainTimeout:   cfg.PublishDrainTimeout,
-		}),
-		health: servicesHealth{s},
+		tickets: s.Store, receiver: layerPort{layerReceiver}, planner: s.Dispatcher, publisher: realPublisher(cfg), health: servicesHealth{s},
 	}, nil
+}
+
+// realPublisher puts signals where the site's workers look for them.
+func realPublisher(cfg *Config) publisher {
+	if cfg.Settings.WebSocket.Workers == compat.WorkersChannels {
+		return newLayerQueue(cfg, cfg.Services.Calls)
+	}
+	return cfg.Services.Broker.NewPublisher(redisbroker.PublisherConfig{
+		MaxQueued:      cfg.PublishMessages,
+		MaxQueuedBytes: 2 * int64(cfg.PublishBytes), // waitForRoom keeps to the bound; the publisher counts its own overhead, too
+		Deadline:       cfg.PublishDeadline,
+		DrainTimeout:   cfg.PublishDrainTimeout,
+	})
 }
 
 // layerPort is the layer's receiver in the gateway's words.

@@ -163,9 +163,9 @@ func (w *Worker) serve(ctx context.Context, services *dispatch.Services, backend
 	if err := b.queues.check(consumed); err != nil {
 		return err
 	}
-	source, err := newRedisSource(services, consumed, w.cfg)
+	source, err := w.source(services, consumed)
 	if err != nil {
-		return fmt.Errorf("worker: %w", err)
+		return err
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx)) // handlers trigger until the last one is done
 	var group sync.WaitGroup
@@ -197,6 +197,18 @@ func (w *Worker) serve(ctx context.Context, services *dispatch.Services, backend
 	w.ready.Store(false)
 	w.log.Info("stopped", "app", w.cfg.App)
 	return err
+}
+
+// source is where the worker's messages come from.
+func (w *Worker) source(services *dispatch.Services, queues []string) (consumer, error) {
+	tasks, err := newRedisSource(services, queues, w.cfg)
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	if w.cfg.Settings.WebSocket.Workers == compat.WorkersChannels {
+		return newLayerSource(tasks, services.Layer, w.cfg), nil
+	}
+	return tasks, nil
 }
 
 // stateMeta is a state as Execute gives it to its sender.

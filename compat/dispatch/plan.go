@@ -32,6 +32,9 @@ func (d *Dispatcher) plan(t *Trigger) (*Plan, error) {
 		return nil, err
 	}
 	c := call{Trigger: t, plan: &Plan{Outcome: OutcomePlanned}, topics: to.topics}
+	if d.channels() && (t.Countdown != 0 || !t.ETA.IsZero() || t.Expires != 0) {
+		return nil, fmt.Errorf("%w: countdown, eta and expires", ErrNeedsCelery)
+	}
 	c.schedule(d.cfg.Now)
 	state := d.cfg.Registry.current.Load()
 	if to.server {
@@ -54,6 +57,11 @@ func (d *Dispatcher) plan(t *Trigger) (*Plan, error) {
 		}
 	}
 	return c.plan, nil
+}
+
+// channels reports whether the site's workers are Channels' and not Celery's.
+func (d *Dispatcher) channels() bool {
+	return d.cfg.Settings.WebSocket.Workers == compat.WorkersChannels
 }
 
 // call is one trigger on its way.
@@ -150,10 +158,14 @@ func (d *Dispatcher) planTasks(c *call) error {
 			return err
 		}
 	}
-	if c.dest.dynamic {
+	switch {
+	case !c.dest.dynamic:
+		return nil
+	case d.channels():
+		return fmt.Errorf("%w: the dynamic queues of signal %q", ErrNeedsCelery, c.Signal)
+	default:
 		return d.addResolve(c)
 	}
-	return nil
 }
 
 // addTask renders the task of one queue.
@@ -163,6 +175,10 @@ func (d *Dispatcher) addTask(c *call, queue string, toServer bool) error {
 	}
 	if queue == c.topicQueue {
 		args.Topics = c.topics
+	}
+	if d.channels() {
+		c.plan.Messages = append(c.plan.Messages, redisbroker.Message{Queue: queue, Envelope: args.AppendArgsFor(nil, c.Window)})
+		return nil
 	}
 	envelope, err := d.envelope(c, &args)
 	if err != nil {

@@ -41,8 +41,10 @@ type Services struct {
 	Settings *compat.Settings
 	Broker   *redisbroker.Broker
 	// Results is nil when the site keeps no results, or not in Redis.
-	Results    *redisbroker.Results
-	Layer      channelslayer.RedisLayer
+	Results *redisbroker.Results
+	Layer   channelslayer.RedisLayer
+	// Calls is where the calls of signals go: Broker, or a LayerPublisher where the site's workers are Channels'.
+	Calls      Publisher
 	Store      *Store
 	Registry   *Registry
 	Dispatcher *Dispatcher
@@ -66,8 +68,11 @@ func Connect(_ context.Context, cfg ServicesConfig) (*Services, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.Registry = NewRegistry(RegistryConfig{Store: s.Store, Logger: cfg.Logger, Observer: cfg.Observers.Dispatch})
+	if s.Calls = Publisher(s.Broker); cfg.Settings.WebSocket.Workers == compat.WorkersChannels {
+		s.Calls = &LayerPublisher{Layer: s.Layer}
+	}
 	dispatcher, err := NewDispatcher(Config{
-		Settings: cfg.Settings, Registry: s.Registry, Publisher: s.Broker, Layer: s.Layer,
+		Settings: cfg.Settings, Registry: s.Registry, Publisher: s.Calls, Layer: s.Layer,
 		FallbackQueues: cfg.FallbackQueues, Origin: cfg.Origin, Logger: cfg.Logger, Observer: cfg.Observers.Dispatch,
 	})
 	if err != nil {

@@ -36,7 +36,8 @@ type Trigger struct {
 
 // Plan is what a trigger sends. It belongs to the caller.
 type Plan struct {
-	// Messages are the tasks, one per queue.
+	// Messages are the tasks, one per queue. With WEBSOCKET_WORKERS = "channels" an envelope is only the JSON list of the call's seven
+	// arguments, for a LayerPublisher.
 	Messages []redisbroker.Message
 	// Groups are the groups of the topics, in the order of the targets; empty when the frames wait for their time in a task.
 	Groups []string
@@ -48,7 +49,7 @@ type Plan struct {
 	Outcome Outcome
 }
 
-// Publisher puts tasks into queues; *redisbroker.Broker is one.
+// Publisher puts tasks into queues; *redisbroker.Broker is one, a *LayerPublisher where the workers are Channels'.
 type Publisher interface {
 	Publish(ctx context.Context, msgs ...redisbroker.Message) error
 }

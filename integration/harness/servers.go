@@ -105,6 +105,20 @@ func (s *Site) Celery(ctx context.Context, opts CeleryOptions) (*Process, error)
 	})
 }
 
+// ChannelsWorker starts Channels' worker on the queues of a site whose WEBSOCKET_WORKERS is "channels".
+func (s *Site) ChannelsWorker(ctx context.Context, queues ...string) (*Process, error) {
+	return s.lab.Start(ctx, Command{
+		Name: "channels", Path: s.lab.cfg.Python, Dir: s.lab.project(), Env: s.env, StopTimeout: 5 * time.Second, MayBeKilled: true,
+		Args: []string{"manage.py", "worker", "-Q", strings.Join(queues, ",")},
+		Ready: func(_ context.Context, p *Process) error {
+			if !strings.Contains(p.LogFrom(0), "Running worker for channels") {
+				return errors.New("no line with \"Running worker for channels\"")
+			}
+			return nil
+		},
+	})
+}
+
 // Beat starts Celery's scheduler on the periodic tasks in Django's database (django-celery-beat).
 func (s *Site) Beat(ctx context.Context) (*Process, error) {
 	return s.lab.Start(ctx, Command{

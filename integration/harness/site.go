@@ -3,6 +3,7 @@ package harness
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,6 +47,11 @@ type SiteOptions struct {
 	SessionEngine string
 	// DatabaseResults keeps the results in Django's database (django-celery-results) instead of Redis.
 	DatabaseResults bool
+	// Workers is WEBSOCKET_WORKERS; empty means "celery".
+	Workers string
+	// Layer is the class of the channel layer, empty for channels_redis' core one; LayerConfig are options that are added to its CONFIG.
+	Layer       string
+	LayerConfig map[string]any
 	// LogLevel is the level of Python's root logger; empty means INFO.
 	LogLevel string
 	// Redis configures the server.
@@ -132,6 +138,13 @@ func environment(redisURL, database string, opts SiteOptions) []string {
 	set(opts.VisibilityTimeout > 0, "DFWS_TEST_VISIBILITY_TIMEOUT", strconv.FormatFloat(opts.VisibilityTimeout.Seconds(), 'f', -1, 64))
 	set(opts.SessionEngine != "", "DFWS_TEST_SESSION_ENGINE", opts.SessionEngine)
 	set(opts.DatabaseResults, "DFWS_TEST_RESULTS", "django-db")
+	set(opts.Workers != "", "DFWS_TEST_WORKERS", opts.Workers)
+	set(opts.Layer != "", "DFWS_TEST_LAYER", opts.Layer)
+	if len(opts.LayerConfig) > 0 {
+		if text, err := json.Marshal(opts.LayerConfig); err == nil { // options are texts, numbers and lists
+			set(true, "DFWS_TEST_LAYER_CONFIG", string(text))
+		}
+	}
 	set(opts.LogLevel != "", "DFWS_TEST_LOG_LEVEL", opts.LogLevel)
 	return env
 }

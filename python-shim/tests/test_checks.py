@@ -69,7 +69,12 @@ def test_layers_that_work(layers: dict[str, Any]) -> None:
     assert ids(CHANNEL_LAYERS=layers) == []
 
 
-@pytest.mark.parametrize("mode", ["thread", "process", "channels"])
+def test_channels_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("df_websockets.ws_settings.WEBSOCKET_WORKERS", "channels")
+    assert ids() == []
+
+
+@pytest.mark.parametrize("mode", ["thread", "process"])
 def test_workers(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setattr("df_websockets.ws_settings.WEBSOCKET_WORKERS", mode)
     assert ids() == ["dfws.E003"]

@@ -8,11 +8,15 @@ DFWS_TEST_LOG_LEVEL           level of the root logger, INFO by default
 DFWS_TEST_VISIBILITY_TIMEOUT  seconds after which an unacknowledged task is given to another worker
 DFWS_TEST_ACKS_LATE           1: Celery acknowledges a task after it ran
 DFWS_TEST_SESSION_ENGINE      Django's SESSION_ENGINE
+DFWS_TEST_WORKERS             WEBSOCKET_WORKERS, celery by default
+DFWS_TEST_LAYER               class of the channel layer, the core one of channels_redis by default
+DFWS_TEST_LAYER_CONFIG        JSON object of options that are added to its CONFIG
 DFWS_TEST_RESULTS             django-db: results in the database (django-celery-results), result_extended; else in Redis
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -90,11 +94,11 @@ CACHES = {
 }
 
 # --- df_websockets, Channels and Celery -------------------------------------------------------------------------------
-WEBSOCKET_WORKERS = "celery"
+WEBSOCKET_WORKERS = os.environ.get("DFWS_TEST_WORKERS", "celery")
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {"hosts": [redis_database(LAYER_DATABASE)]},
+        "BACKEND": os.environ.get("DFWS_TEST_LAYER", "channels_redis.core.RedisChannelLayer"),
+        "CONFIG": {"hosts": [redis_database(LAYER_DATABASE)], **json.loads(os.environ.get("DFWS_TEST_LAYER_CONFIG", "{}"))},
     }
 }
 # df_websockets reads Celery's settings under their old upper-case names.

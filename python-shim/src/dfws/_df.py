@@ -3,13 +3,15 @@
 Written for df_websockets 1.2.0 to 1.2.6. ``problems`` compares what is installed with what is expected here; with a problem nothing
 is replaced, df_websockets works as without dfws, and the system check dfws.E001 says so.
 
-Three names are replaced, none of which a site usually imports:
+Five names are replaced, none of which a site usually imports:
 
 * ``df_websockets.tasks.REGISTERED_SIGNALS``: a view that also answers with the handlers of other programs (``SignalsView``);
 * ``df_websockets.tasks.call_task``: hands calls whose queue only another process can compute to ``dfws.tasks.resolve_queues``;
 * ``df_websockets.tasks.caches``: notes the topics that ``set_websocket_topics`` stores. Sites import ``set_websocket_topics`` by
   name, so that wrapping it would come too late; reading the topics back from the cache would cost a round trip per page and finds an
-  older entry, or none, where reads go to a replica.
+  older entry, or none, where reads go to a replica;
+* ``df_websockets.tasks._trigger_signal_async`` and ``_call_ws_signal``: with WEBSOCKET_WORKERS = "channels" df_websockets waits for the
+  channel layer by ``async_to_sync`` inside of the event loop, which raises RuntimeError. The calls are collected instead and awaited.
 
 Two methods of ``WebsocketMiddleware`` are wrapped in place: ``__init__`` and ``process_response``.
 """
@@ -20,7 +22,8 @@ import inspect
 import json
 import threading
 from collections import OrderedDict, UserDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
 from functools import wraps
 from importlib import metadata
 from types import SimpleNamespace
@@ -28,6 +31,8 @@ from typing import Any, Final, Protocol
 
 from celery.app.defaults import _TO_NEW_KEY  # type: ignore[attr-defined]  # as df_websockets.celery does
 from celery.app.utils import detect_settings  # type: ignore[attr-defined]
+from channels import DEFAULT_CHANNEL_LAYER
+from channels.layers import get_channel_layer
 from df_websockets import constants, decorators, middleware, tasks, ws_settings
 from df_websockets.utils import valid_topic_name
 from df_websockets.window_info import WindowInfo
@@ -37,6 +42,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 WORKERS_CELERY: Final[str] = constants.WORKER_CELERY
+WORKERS_CHANNELS: Final[str] = constants.WORKER_CHANNEL
 WebsocketMiddleware: Final[type] = middleware.WebsocketMiddleware
 TESTED: Final = ((1, 2), (1, 3))
 """Versions from (included) and to (excluded) which dfws was written for."""
@@ -95,7 +101,8 @@ def problems() -> list[str]:
     if getattr(tasks, "REGISTERED_SIGNALS", None) is not decorators.REGISTERED_SIGNALS:
         found.append("tasks.REGISTERED_SIGNALS is not the registry of decorators.signal")
     for function, names in (
-        ("_trigger_signal_async", {"REGISTERED_SIGNALS", "call_task"}),
+        ("_trigger_signal", {"_trigger_signal_async"}),
+        ("_trigger_signal_async", {"REGISTERED_SIGNALS", "call_task", "_call_ws_signal"}),
         ("set_websocket_topics", {"caches", "_topic_serializer"}),
         ("process_task", {"REGISTERED_SIGNALS"}),
     ):
@@ -123,6 +130,8 @@ def install(hooks: Hooks) -> None:
     _INSTALLED.done = True
     tasks.REGISTERED_SIGNALS = SignalsView(decorators.REGISTERED_SIGNALS, hooks)
     tasks.call_task = _route_calls(tasks.call_task, hooks)
+    tasks._trigger_signal_async = _collecting_calls(tasks._trigger_signal_async)
+    tasks._call_ws_signal = _after_calls(tasks._call_ws_signal)
     tasks.caches = _RecordingCaches(tasks.caches)
     _wrap_middleware(hooks)
 
@@ -155,10 +164,51 @@ class SignalsView(UserDict[str, list[Handler]]):
 def _route_calls(original: Callable[..., None], hooks: Hooks) -> Callable[..., None]:
     @wraps(original)
     def call_task(worker_mode: str, queue: Any, signal_args: list[Any], celery_options: dict[str, Any]) -> None:
-        if not hooks.call_elsewhere(queue, signal_args, celery_options):
+        if hooks.call_elsewhere(queue, signal_args, celery_options):
+            return
+        calls = _calls.get()
+        if worker_mode == WORKERS_CHANNELS and calls is not None:
+            calls.append((queue, signal_args))
+        else:
             original(worker_mode, queue, signal_args, celery_options)
 
     return call_task
+
+
+# Calls of the signal that is being triggered, for channels of the layer; None outside of a trigger.
+_calls: ContextVar[list[tuple[str, list[Any]]] | None] = ContextVar("dfws_calls", default=None)
+
+
+def _collecting_calls(original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @wraps(original)
+    async def _trigger_signal_async(*args: Any, **kwargs: Any) -> None:
+        token = _calls.set([])
+        try:
+            await original(*args, **kwargs)
+            await _send_calls()
+        finally:
+            _calls.reset(token)
+
+    return _trigger_signal_async
+
+
+def _after_calls(original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Keep df_websockets' order: servers first, then windows."""
+
+    @wraps(original)
+    async def _call_ws_signal(*args: Any, **kwargs: Any) -> None:
+        await _send_calls()
+        await original(*args, **kwargs)
+
+    return _call_ws_signal
+
+
+async def _send_calls() -> None:
+    """Send the collected calls, each as the message that df_websockets' BackgroundConsumer reads."""
+    calls = _calls.get()
+    while calls:
+        queue, signal_args = calls.pop(0)
+        await get_channel_layer(DEFAULT_CHANNEL_LAYER).send(queue, {"type": "process.signal", "args": signal_args})
 
 
 def call_task(queue: str, signal_args: list[Any], options: dict[str, Any]) -> None:

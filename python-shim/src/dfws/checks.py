@@ -59,10 +59,10 @@ def _topics_cache() -> Iterable[CheckMessage]:
 
 
 def _workers() -> Iterable[CheckMessage]:
-    if _df.workers() != _df.WORKERS_CELERY:
+    if _df.workers() not in (_df.WORKERS_CELERY, _df.WORKERS_CHANNELS):
         yield Error(
             f'WEBSOCKET_WORKERS is "{_df.workers()}": the signals stay inside the Python processes.',
-            hint='Set WEBSOCKET_WORKERS = "celery" and install celery.',
+            hint='Set WEBSOCKET_WORKERS = "celery" and install celery, or set it to "channels".',
             id="dfws.E003",
         )
 

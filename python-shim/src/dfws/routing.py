@@ -107,12 +107,13 @@ def _refresh(state: _Process) -> None:
 
 def remote_handlers(signal: str, known_here: bool) -> list[_df.Handler]:
     """Return a stand-in for each queue of a signal's handlers in other programs; none when calls stay in this process."""
-    if not conf.enabled() or _df.workers() != _df.WORKERS_CELERY or _df.signals_are_captured():
+    celery = _df.workers() == _df.WORKERS_CELERY
+    if not conf.enabled() or not (celery or _df.workers() == _df.WORKERS_CHANNELS) or _df.signals_are_captured():
         return []
     handlers = snapshot().signals.get(signal, ())
     queues: set[Any] = {handler.queue for handler in handlers if handler.queue is not None}
-    # A signal that is known here has its dynamic queues computed here, as ever.
-    if not known_here and any(handler.queue is None for handler in handlers):
+    # A signal that is known here has its dynamic queues computed here, as ever; elsewhere they are by a Celery task.
+    if celery and not known_here and any(handler.queue is None for handler in handlers):
         queues.add(ELSEWHERE)
     return [RemoteConnection(signal, queue) for queue in queues]
 
