@@ -52,6 +52,8 @@ type SiteOptions struct {
 	// Layer is the class of the channel layer, empty for channels_redis' core one; LayerConfig are options that are added to its CONFIG.
 	Layer       string
 	LayerConfig map[string]any
+	// LayerHosts is the number of its hosts, databases of the site's Redis; zero means one.
+	LayerHosts int
 	// LogLevel is the level of Python's root logger; empty means INFO.
 	LogLevel string
 	// Redis configures the server.
@@ -139,6 +141,7 @@ func environment(redisURL, database string, opts SiteOptions) []string {
 	set(opts.SessionEngine != "", "DFWS_TEST_SESSION_ENGINE", opts.SessionEngine)
 	set(opts.DatabaseResults, "DFWS_TEST_RESULTS", "django-db")
 	set(opts.Workers != "", "DFWS_TEST_WORKERS", opts.Workers)
+	set(opts.LayerHosts > 0, "DFWS_TEST_LAYER_HOSTS", strconv.Itoa(opts.LayerHosts))
 	set(opts.Layer != "", "DFWS_TEST_LAYER", opts.Layer)
 	if len(opts.LayerConfig) > 0 {
 		if text, err := json.Marshal(opts.LayerConfig); err == nil { // options are texts, numbers and lists

@@ -10,6 +10,7 @@ DFWS_TEST_ACKS_LATE           1: Celery acknowledges a task after it ran
 DFWS_TEST_SESSION_ENGINE      Django's SESSION_ENGINE
 DFWS_TEST_WORKERS             WEBSOCKET_WORKERS, celery by default
 DFWS_TEST_LAYER               class of the channel layer, the core one of channels_redis by default
+DFWS_TEST_LAYER_HOSTS         number of its hosts, 1 by default
 DFWS_TEST_LAYER_CONFIG        JSON object of options that are added to its CONFIG
 DFWS_TEST_RESULTS             django-db: results in the database (django-celery-results), result_extended; else in Redis
 """
@@ -95,10 +96,11 @@ CACHES = {
 
 # --- df_websockets, Channels and Celery -------------------------------------------------------------------------------
 WEBSOCKET_WORKERS = os.environ.get("DFWS_TEST_WORKERS", "celery")
+LAYER_DATABASES = [LAYER_DATABASE, *range(10, 9 + int(os.environ.get("DFWS_TEST_LAYER_HOSTS", "1")))]
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": os.environ.get("DFWS_TEST_LAYER", "channels_redis.core.RedisChannelLayer"),
-        "CONFIG": {"hosts": [redis_database(LAYER_DATABASE)], **json.loads(os.environ.get("DFWS_TEST_LAYER_CONFIG", "{}"))},
+        "CONFIG": {"hosts": [redis_database(number) for number in LAYER_DATABASES], **json.loads(os.environ.get("DFWS_TEST_LAYER_CONFIG", "{}"))},
     }
 }
 # df_websockets reads Celery's settings under their old upper-case names.
