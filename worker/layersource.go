@@ -160,18 +160,17 @@ func (s *layerSource) giveBackAll(ctx context.Context) error {
 func (s *layerSource) receiveFrom(ctx context.Context, queue string, handle func(received)) {
 	pause := layerRetryMin
 	for {
-		select {
-		case s.placeC <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
 		m, err := s.layer.Receive(ctx, queue)
 		if err == nil {
 			pause = layerRetryMin
-			handle(s.received(queue, m))
+			select {
+			case s.placeC <- struct{}{}:
+				handle(s.received(queue, m))
+			case <-ctx.Done():
+				s.restoreLate(ctx, queue, m)
+			}
 			continue
 		}
-		<-s.placeC
 		if ctx.Err() != nil {
 			return
 		}
@@ -184,6 +183,15 @@ func (s *layerSource) receiveFrom(ctx context.Context, queue string, handle func
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, layerRetryMax)
+	}
+}
+
+// restoreLate gives a call back that found no place until the worker stopped.
+func (s *layerSource) restoreLate(ctx context.Context, queue string, m channelslayer.Message) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := s.layer.Send(ctx, queue, m); err != nil {
+		s.log.Error("call of a signal lost: it was received during the stop and not taken back", "queue", queue, "err", err)
 	}
 }
 
