@@ -117,11 +117,12 @@ func (c codec) decode(member string, score float64) (Received, channelNames, err
 		}
 		body = string(clear)
 	}
-	scan := scanMessage
 	if c.format == formatJSON {
-		scan = scanJSON
+		r, names, err := scanJSON(body)
+		r.score = score
+		return r, names, err
 	}
-	r, names, err := scan(body)
+	r, names, err := scanMessage(body)
 	r.score = score
 	return r, names, err
 }
