@@ -132,6 +132,23 @@ func TestOneHostAway(t *testing.T) {
 	if err := l.Ping(t.Context()); err == nil {
 		t.Error("Ping says nothing of the server that is away")
 	}
+	// A general channel is on both; what is sent to the one that is there arrives.
+	sent := 0
+	for range 4 {
+		if err := l.Send(t.Context(), "general", text("4")); err == nil {
+			sent++
+		} else if !Retryable(err) {
+			t.Errorf("Send: %v", err)
+		}
+	}
+	for range sent {
+		if m, err := l.Receive(t.Context(), "general"); err != nil || m["message"] != "4" {
+			t.Errorf("Receive while one server is away: %v, %v", m, err)
+		}
+	}
+	if sent != 2 {
+		t.Errorf("%d of 4 were sent", sent)
+	}
 	away.StartAgain()
 	eventually(t, "the group on the server that is back", func() bool {
 		return l.GroupSend(t.Context(), bad, text("3")) == nil && r.has(bad+":3")

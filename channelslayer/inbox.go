@@ -11,6 +11,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/time/rate"
+
+	"github.com/dfws/dfws/internal/redisconn"
 )
 
 // popBlock is how long a blocking pop waits in Redis. A pop is never cancelled in flight: an element that Redis has given out and nobody
@@ -36,6 +38,7 @@ type keyInbox struct {
 	key     string
 	name    string // channel name without local part
 	reading []bool // by server: a reader is there
+	failing []bool // by server: it could not be asked the last time
 	waiting int
 	waiters map[string][]chan delivery
 	buffers map[string][]buffered
@@ -63,7 +66,7 @@ func newInbox(c *Core) *inbox {
 
 func (in *inbox) newKey(name string) *keyInbox {
 	return &keyInbox{
-		key: in.core.keys.channel(name), name: name, reading: make([]bool, len(in.clients)),
+		key: in.core.keys.channel(name), name: name, reading: make([]bool, len(in.clients)), failing: make([]bool, len(in.clients)),
 		waiters: map[string][]chan delivery{}, buffers: map[string][]buffered{},
 	}
 }
@@ -165,6 +168,7 @@ func (k *keyInbox) setWaiters(channel string, list []chan delivery) {
 // read pops from one server while somebody waits on the key. ctx is not cancelled: it serves others than the one who started it.
 func (in *inbox) read(ctx context.Context, k *keyInbox, server int) {
 	client := in.clients[server]
+	var pause redisconn.Backoff
 	for {
 		in.mu.Lock()
 		if k.waiting == 0 || in.closed {
@@ -178,11 +182,15 @@ func (in *inbox) read(ctx context.Context, k *keyInbox, server int) {
 		in.mu.Unlock()
 
 		z, err := client.BZPopMin(ctx, popBlock, k.key).Result()
-		if errors.Is(err, redis.Nil) {
+		if err != nil && !errors.Is(err, redis.Nil) {
+			if in.failed(k, server, wrap("receive", err)) {
+				in.sleep(pause.Pause()) // the others are there
+			}
 			continue
 		}
+		in.succeeded(k, server)
+		pause.Reset()
 		if err != nil {
-			in.failAll(k, wrap("receive", err))
 			continue
 		}
 		member, _ := z.Member.(string)
@@ -194,10 +202,19 @@ func (in *inbox) read(ctx context.Context, k *keyInbox, server int) {
 	}
 }
 
-// failAll ends every Receive on the key: as in Python, whoever waits learns that Redis is away.
-func (in *inbox) failAll(k *keyInbox, err error) {
+// failed notes that a server could not be asked. When no other one can be either, it ends every Receive on the key: as in Python, whoever
+// waits learns that Redis is away. Otherwise it reports true: the messages of the others arrive.
+func (in *inbox) failed(k *keyInbox, server int, err error) (othersWork bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	before := k.failing[server]
+	k.failing[server] = true
+	if slices.Contains(k.failing, false) {
+		if !before { // one outage, one line
+			in.core.cfg.Logger.Warn("channel cannot be received from on one server", slog.String("channel", k.name), slog.Any("err", err))
+		}
+		return true
+	}
 	for channel, list := range k.waiters {
 		for _, w := range list {
 			w <- delivery{err: err}
@@ -205,6 +222,23 @@ func (in *inbox) failAll(k *keyInbox, err error) {
 		delete(k.waiters, channel)
 	}
 	k.waiting = 0
+	return false
+}
+
+func (in *inbox) succeeded(k *keyInbox, server int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	k.failing[server] = false
+}
+
+// sleep pauses, not longer than the layer is open.
+func (in *inbox) sleep(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-in.done:
+	}
 }
 
 // dispatch gives one message to those it is for. It reports true when the message came from a general channel and nobody waits any more.
