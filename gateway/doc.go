@@ -26,6 +26,9 @@
 //  6. Either side closes, or the connection breaks. The reader removes the window from hub and set. An empty group is left in the
 //     layer a second later.
 //
+// On a site whose WEBSOCKET_WORKERS is "channels" signals go to channels of the layer instead of the broker (layerQueue); a channel that is
+// full closes the window with 1013.
+//
 // # Goroutines
 //
 //	goroutine             owner              how many                    stops when
@@ -37,7 +40,7 @@
 //	                                         to more than 128 windows
 //	receiver, memberships,errgroup of Run    one each                    the drain is over
 //	heartbeat, revocations
-//	publisher             errgroup of Run    one                         all windows are gone and its queue is flushed
+//	publisher, layerQueue errgroup of Run    one of them                 all windows are gone and its queue is flushed
 //	pass-through watcher  passThrough        one per foreign websocket   that websocket ends, or the drain begins
 //
 // A window has one goroutine and no timer while it is silent: one ticker pings all, frames are written by whoever has them (without

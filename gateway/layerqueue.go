@@ -33,7 +33,8 @@ type layerQueue struct {
 }
 
 type layerEntry struct {
-	calls []redisbroker.Message
+	calls []redisbroker.Message // not sent yet
+	count int                   // of all
 	bytes int64
 	until time.Time
 	done  func(error)
@@ -48,7 +49,7 @@ func newLayerQueue(cfg *Config, calls dispatch.Publisher) *layerQueue {
 
 // Enqueue implements publisher.
 func (q *layerQueue) Enqueue(calls []redisbroker.Message, done func(error)) error {
-	e := &layerEntry{calls: calls, done: done, until: time.Now().Add(q.deadline)}
+	e := &layerEntry{calls: calls, count: len(calls), done: done, until: time.Now().Add(q.deadline)}
 	for _, c := range calls {
 		e.bytes += int64(len(c.Envelope))
 	}
@@ -57,11 +58,11 @@ func (q *layerQueue) Enqueue(calls []redisbroker.Message, done func(error)) erro
 	switch {
 	case q.closed:
 		return redisbroker.ErrClosed
-	case q.count+len(calls) > q.max, q.bytes+e.bytes > q.maxBytes:
+	case q.count+e.count > q.max, q.bytes+e.bytes > q.maxBytes:
 		return redisbroker.ErrPublishQueueFull
 	}
 	q.queue = append(q.queue, e)
-	q.count += len(calls)
+	q.count += e.count
 	q.bytes += e.bytes
 	select {
 	case q.wakeC <- struct{}{}:
@@ -103,7 +104,7 @@ func (q *layerQueue) sendAll(ctx context.Context) {
 		q.mu.Unlock()
 		err := q.send(ctx, e)
 		q.mu.Lock()
-		q.count -= len(e.calls)
+		q.count -= e.count
 		q.bytes -= e.bytes
 		q.mu.Unlock()
 		e.done(err)

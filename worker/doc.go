@@ -56,6 +56,11 @@
 // failed when one of its handlers failed; the others' effects stay. A delayed signal to browsers (argument 4 of the task,
 // which Python workers never deliver) is sent by the Go worker that takes it.
 //
+// On a site whose WEBSOCKET_WORKERS is "channels" the calls of signals come over the channel layer, on channels named like the queues, as
+// Channels' runworker receives them; plain tasks come from the broker all the same. Such calls are at most once: there is nothing to be
+// acked, and no dead letters, but what was not begun when the worker stops, and what it has no handler for, is sent again. On a pub/sub layer
+// every worker of a queue runs each call.
+//
 // # Arguments
 //
 // Each exported field of the struct is an argument: its name is that of the tag, `arg:"user_id"`, else the field's in

@@ -4,7 +4,9 @@
 // layers have the methods of a Go layer, so that the suite runs between the two languages in every direction:
 //
 //	peer := layertest.StartPeer(t)
-//	layertest.RunPair(t, goLayer, func(t testing.TB) channelslayer.Layer { return peer.Layer(t, config(t)) })
+//	layertest.RunPair(t, layertest.Traits{}, goLayer, func(t testing.TB) channelslayer.Layer { return peer.Layer(t, config(t)) })
+//
+// Traits say in what a layer differs from a core layer on one server with msgpack; with PubSub the suite is that of a pub/sub layer.
 //
 // The interpreter comes from the environment variable DFWS_PYTHON.
 //

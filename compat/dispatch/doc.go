@@ -12,6 +12,9 @@
 // Queues that only Python can compute are resolved by a task that Python runs (ResolveTaskName). Delayed messages to browsers travel as a
 // task on the queue of Go workers, because Python never sends them.
 //
+// On a site whose WEBSOCKET_WORKERS is "channels" the calls go to channels of the layer instead of the broker, by a LayerPublisher; delays and
+// queues that only Python can compute are refused there (ErrNeedsCelery).
+//
 // The Store also reads the tickets that Django writes for the gateway, and hears of revocations.
 //
 // Goroutines: Services.Run starts one for the registry, through an errgroup that it waits for; Registry.Run and Store.WatchRevocations

@@ -100,7 +100,10 @@ LAYER_DATABASES = [LAYER_DATABASE, *range(10, 9 + int(os.environ.get("DFWS_TEST_
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": os.environ.get("DFWS_TEST_LAYER", "channels_redis.core.RedisChannelLayer"),
-        "CONFIG": {"hosts": [redis_database(number) for number in LAYER_DATABASES], **json.loads(os.environ.get("DFWS_TEST_LAYER_CONFIG", "{}"))},
+        "CONFIG": {
+            "hosts": [redis_database(number) for number in LAYER_DATABASES],
+            **json.loads(os.environ.get("DFWS_TEST_LAYER_CONFIG", "{}")),
+        },
     }
 }
 # df_websockets reads Celery's settings under their old upper-case names.
