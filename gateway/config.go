@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -65,6 +66,9 @@ type Config struct {
 	// Upstream is the application server that gets every other request: http, https or unix (unix:///run/gunicorn.sock), without
 	// path, query and credentials. nil answers 404 to everything but windows.
 	Upstream *url.URL
+	// FindUpstream returns the application server of the moment, for one that moves: a URL as Upstream, or nil while there is none, which
+	// answers 503. It is called for each request; connections to an earlier one get no further requests. Upstream must then be nil.
+	FindUpstream func() *url.URL
 	// UpstreamDialTimeout bounds connecting to Upstream. 0: 5 s.
 	UpstreamDialTimeout time.Duration
 	// UpstreamHeaderTimeout is how long Upstream may take to begin its answer; after it the client gets 504. 0: 2 min. Off: no limit.
@@ -77,6 +81,8 @@ type Config struct {
 	// TrustForwarded keeps the X-Forwarded-… and Forwarded headers of requests and appends to X-Forwarded-For. Set it only behind
 	// a proxy that writes them itself, since otherwise clients can forge their address, host and scheme. false: they are replaced.
 	TrustForwarded bool
+	// TrustedProxies does the same for connections from these addresses only.
+	TrustedProxies []netip.Prefix
 	// AllowUnderscoreHeaders passes headers with "_" in their name. WSGI cannot tell X_Forwarded_For from X-Forwarded-For, so such a
 	// header forges another one; nginx and gunicorn drop them, too. false: they are dropped.
 	AllowUnderscoreHeaders bool
@@ -224,9 +230,17 @@ func (c *Config) validate() error {
 }
 
 func (c *Config) validateUpstream(addf func(string, ...any)) {
+	for _, p := range c.TrustedProxies {
+		if !p.IsValid() {
+			addf("TrustedProxies: holds a prefix that is none")
+		}
+	}
 	u := c.Upstream
 	if u == nil {
 		return
+	}
+	if c.FindUpstream != nil {
+		addf("Upstream: must be nil with FindUpstream")
 	}
 	switch {
 	case u.User != nil:

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -21,7 +22,11 @@ func TestConfigValidate(t *testing.T) {
 			c.PingInterval, c.OutboxBytes, c.FramesPerSecond, c.MaxWindows = -time.Second, -1, -1, -2
 			c.AllowedOrigins = []string{"example.com", "https://a.*.com", "https://x/y", "*", "https://*.ok.example"}
 		}, []string{"PingInterval", "OutboxBytes", "FramesPerSecond", "MaxWindows", `"example.com"`, `"https://a.*.com"`, `"https://x/y"`}},
-		"upstream":             {func(c *Config) { c.Upstream = &url.URL{Scheme: "http", Host: "127.0.0.1:8000"} }, nil},
+		"upstream": {func(c *Config) { c.Upstream = &url.URL{Scheme: "http", Host: "127.0.0.1:8000"} }, nil},
+		"two upstreams": {func(c *Config) {
+			c.Upstream, c.FindUpstream = &url.URL{Scheme: "http", Host: "x"}, func() *url.URL { return nil }
+		}, []string{"FindUpstream"}},
+		"no prefix":            {func(c *Config) { c.TrustedProxies = make([]netip.Prefix, 1) }, []string{"TrustedProxies"}},
 		"upstream unix":        {func(c *Config) { c.Upstream = &url.URL{Scheme: "unix", Path: "/run/app.sock"} }, nil},
 		"upstream unix host":   {func(c *Config) { c.Upstream = &url.URL{Scheme: "unix", Host: "run", Path: "/app.sock"} }, []string{"unix:///"}},
 		"upstream scheme":      {func(c *Config) { c.Upstream = &url.URL{Scheme: "ftp", Host: "x"} }, []string{"scheme"}},

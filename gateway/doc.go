@@ -47,6 +47,13 @@
 // waiting: see outbox), buffers are pooled. An idle window costs about 11 KB of resident memory. Who wraps the connections of
 // the http.Server should keep them syscall.Conn: others, and TLS, are written by goroutines.
 //
+// # Other requests
+//
+// They are streamed both ways: an answer may begin, and end, before the request does; nothing is buffered or stored. What an application
+// server says to a web server in headers (X-Sendfile, X-Accel-Redirect) is passed on as data. A request goes out twice only if it found a
+// kept connection dead, no byte of an answer came, and it was not written at all, or is idempotent and has no body. A connection is closed
+// after a request whose end two servers could see in different places (see lastOfConnection). Bodies have no time limit.
+//
 // # Close codes
 //
 //	1000  answer to the browser's own close

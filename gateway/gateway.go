@@ -105,7 +105,7 @@ func newGateway(cfg Config, p ports) (*Gateway, error) {
 	if g.identifier, err = newIdentifier(p.tickets, g.revoked, site); err != nil {
 		return nil, err
 	}
-	if cfg.Upstream != nil {
+	if cfg.Upstream != nil || cfg.FindUpstream != nil {
 		g.proxy = newProxy(&g.cfg, g.samples.upstream, g.drainC)
 	}
 	return g, nil

@@ -39,10 +39,12 @@ func checkHandshake(r *http.Request, origins *originRules) *refusal {
 		return &refusal{http.StatusMethodNotAllowed, RefusedMethod, "a websocket handshake is a GET request"}
 	case !headerHasToken(r.Header, "Connection", "upgrade"):
 		return &refusal{http.StatusBadRequest, RefusedHandshake, "header Connection: Upgrade is missing"}
+	case hasBody(r):
+		return &refusal{http.StatusBadRequest, RefusedHandshake, "a websocket handshake has no body"}
 	case !headerHasToken(r.Header, "Sec-Websocket-Version", "13"):
 		return &refusal{http.StatusUpgradeRequired, RefusedVersion, "only websocket version 13 is spoken here"}
-	case !validKey(r.Header.Get("Sec-Websocket-Key")):
-		return &refusal{http.StatusBadRequest, RefusedHandshake, "header Sec-WebSocket-Key is not 16 bytes in base64"}
+	case len(r.Header["Sec-Websocket-Key"]) != 1 || !validKey(r.Header.Get("Sec-Websocket-Key")):
+		return &refusal{http.StatusBadRequest, RefusedHandshake, "header Sec-WebSocket-Key is not 16 bytes in base64, once"}
 	case !origins.allow(r):
 		return &refusal{http.StatusForbidden, RefusedOrigin, "this origin may not open websockets here"}
 	}

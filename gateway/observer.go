@@ -34,7 +34,10 @@ const (
 // What went wrong with a proxied request: the labels that [Observer.ProxyFailed] gets.
 const (
 	ProxyAway     = "away"     // 502: the application server does not take connections
+	ProxyStarting = "starting" // 503: Config.FindUpstream has none
+	ProxyRefused  = "refused"  // 400, 405 or 505: the request is not one to pass on
 	ProxyBroken   = "broken"   // 502: it broke the connection before its answer
+	ProxyCut      = "cut"      // it broke the connection within its answer; the client's is cut as well
 	ProxyTimeout  = "timeout"  // 504: no answer within Config.UpstreamHeaderTimeout
 	ProxyCanceled = "canceled" // the client went away first
 )
@@ -70,7 +73,7 @@ type Observer struct {
 	Revoked func(windows int)
 	// Proxied is called for each request that went to the application server, when its answer is complete.
 	Proxied func(status int, d time.Duration)
-	// ProxyFailed is called when the application server gave no answer, with one of the Proxy constants.
+	// ProxyFailed is called when a request got no answer, or no whole one, from the application server, with one of the Proxy constants.
 	ProxyFailed func(kind string)
 }
 

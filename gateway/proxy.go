@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -11,15 +10,15 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// proxyBufferSize is the size of a copy buffer, as io.Copy has it.
-const proxyBufferSize = 32 << 10
-
-// errDrained is the cause with which the passed-through websockets of others end.
-var errDrained = errors.New("gateway: drained")
+var (
+	// errDrained is the cause with which the passed-through websockets of others end.
+	errDrained = errors.New("gateway: drained")
+	// errNoUpstream is logged when Config.FindUpstream has nothing.
+	errNoUpstream = errors.New("gateway: no application server is ready")
+)
 
 // newProxy returns the handler for everything that is no window of df_websockets. Bodies are streamed both ways.
 func newProxy(cfg *Config, samples *sampler, drainC <-chan struct{}) http.Handler {
@@ -29,19 +28,19 @@ func newProxy(cfg *Config, samples *sampler, drainC <-chan struct{}) http.Handle
 		drainC:   drainC,
 		headers:  newHeaderRules(cfg),
 	}
-	target := upstreamURL(cfg.Upstream)
-	p.upstream = newUpstreamState(cfg.Logger, samples, target.Host)
+	p.find = cfg.FindUpstream
+	if p.find == nil {
+		p.find = func() *url.URL { return cfg.Upstream }
+	}
+	p.upstream = newUpstreamState(cfg.Logger, samples)
 	p.reverse = &httputil.ReverseProxy{
-		Rewrite:       func(r *httputil.ProxyRequest) { p.rewrite(r, target) },
-		Transport:     upstreamTransport(cfg),
-		FlushInterval: -1, // server-sent events and other streams go through as they come
-		BufferPool:    new(copyBuffers),
-		ErrorLog:      slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-		ErrorHandler:  p.failed,
-		ModifyResponse: func(*http.Response) error {
-			p.upstream.answered()
-			return nil
-		},
+		Rewrite:        p.rewrite,
+		Transport:      upstreamTransport(cfg),
+		FlushInterval:  -1, // server-sent events and other streams go through as they come
+		BufferPool:     new(copyBuffers),
+		ErrorLog:       slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		ErrorHandler:   p.failed,
+		ModifyResponse: p.answered,
 	}
 	return p
 }
@@ -51,6 +50,7 @@ type proxy struct {
 	observer *Observer
 	drainC   <-chan struct{}
 	headers  headerRules
+	find     func() *url.URL // the application server of the moment; nil when none is ready
 	upstream *upstreamState
 	reverse  *httputil.ReverseProxy
 }
@@ -61,39 +61,33 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &statusRecorder{ResponseWriter: w}
 	// Deferred, because ReverseProxy panics with http.ErrAbortHandler when a body breaks off.
 	defer func() { p.observer.proxied(rec.status, time.Since(start)) }()
+	if no := unfit(r); no != nil {
+		p.refuse(rec, r, no)
+		return
+	}
+	e := &exchange{upstream: p.find(), last: lastOfConnection(r)}
+	if e.upstream == nil {
+		p.none(rec, r)
+		return
+	}
+	if hasBody(r) {
+		// Without it the server reads what is left of a request before it sends an answer: there would be no stream both ways, and an
+		// application that refuses an upload could not say so before its end.
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			p.log.Debug("no full duplex: answers wait for the ends of requests", "err", err)
+		}
+		e.body = &watchedBody{ReadCloser: r.Body, in: r}
+		rec.early = true
+	}
+	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e))
+	if e.body != nil {
+		r.Body = e.body
+	}
 	if wantsWebsocket(r) {
 		p.passThrough(rec, r)
 		return
 	}
-	if r.Body != nil && r.Body != http.NoBody {
-		body := &watchedBody{ReadCloser: r.Body}
-		r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
-		r.Body = body
-	}
 	p.reverse.ServeHTTP(rec, r)
-}
-
-// bodyKey finds the watchedBody of a request.
-type bodyKey struct{}
-
-// watchedBody notes that the client broke off its request: the transport's error does not tell whose fault it was.
-type watchedBody struct {
-	io.ReadCloser
-	broken atomic.Bool
-}
-
-func (b *watchedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, http.ErrBodyReadAfterClose) {
-		b.broken.Store(true)
-	}
-	return n, err
-}
-
-// clientBroke says whether the request itself ended too early.
-func clientBroke(r *http.Request) bool {
-	body, ok := r.Context().Value(bodyKey{}).(*watchedBody)
-	return r.Context().Err() != nil || (ok && body.broken.Load())
 }
 
 // passThrough serves somebody else's websocket until one side ends it or the gateway drains: the server's own shutdown does not see it.
@@ -113,12 +107,17 @@ func (p *proxy) passThrough(w http.ResponseWriter, r *http.Request) {
 }
 
 // rewrite makes the request for the application server: same path, query and Host, our own forwarded headers.
-func (p *proxy) rewrite(r *httputil.ProxyRequest, target *url.URL) {
+func (p *proxy) rewrite(r *httputil.ProxyRequest) {
+	e := exchangeOf(r.In)
+	target := upstreamURL(e.upstream)
 	r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came: ReverseProxy drops parameters with semicolons
 	r.Out.Host = r.In.Host
 	onlyWebsocket(r)
 	p.headers.apply(r)
+	if e.body != nil {
+		e.body.passTrailers(r.Out, &p.headers)
+	}
 }
 
 // onlyWebsocket lets no other protocol be asked for than a websocket: behind an upgrade to h2c a client speaks to the application server
@@ -148,7 +147,28 @@ func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if kind == ProxyTimeout {
 		status, text = http.StatusGatewayTimeout, "504 Gateway Timeout: the application server did not answer in time."
 	}
-	p.upstream.failed(kind, id, err)
+	e := exchangeOf(r)
+	p.upstream.failed(e.upstream, kind, id, err)
+	if e.last {
+		w.Header().Set("Connection", "close")
+	}
+	say(w, status, text, id)
+}
+
+// none answers a request while no application server is ready.
+func (p *proxy) none(w http.ResponseWriter, r *http.Request) {
+	p.observer.proxyFailed(ProxyStarting)
+	id := requestID()
+	p.upstream.failed(nil, ProxyAway, id, errNoUpstream)
+	w.Header().Set("Retry-After", retryAfter)
+	if lastOfConnection(r) {
+		w.Header().Set("Connection", "close")
+	}
+	say(w, http.StatusServiceUnavailable, "503 Service Unavailable: the application server is starting.", id)
+}
+
+// say writes an answer of the gateway's own.
+func say(w http.ResponseWriter, status int, text, id string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -173,40 +193,3 @@ func proxyFailure(r *http.Request, err error) string {
 		return ProxyBroken
 	}
 }
-
-// statusRecorder notes the status of an answer. Unwrap keeps Flush working.
-type statusRecorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (s *statusRecorder) WriteHeader(status int) {
-	if status >= http.StatusOK || status == http.StatusSwitchingProtocols {
-		s.status = status
-	}
-	s.ResponseWriter.WriteHeader(status)
-}
-
-// Hijack implements http.Hijacker: the answer that makes a websocket is written past WriteHeader.
-func (s *statusRecorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buf, err := http.NewResponseController(s.ResponseWriter).Hijack()
-	if err == nil {
-		s.status = http.StatusSwitchingProtocols
-	}
-	return conn, buf, err
-}
-
-// Unwrap is what http.ResponseController looks for.
-func (s *statusRecorder) Unwrap() http.ResponseWriter { return s.ResponseWriter }
-
-// copyBuffers is a httputil.BufferPool.
-type copyBuffers struct{ pool sync.Pool }
-
-func (c *copyBuffers) Get() []byte {
-	if b, ok := c.pool.Get().(*[]byte); ok {
-		return *b
-	}
-	return make([]byte, proxyBufferSize)
-}
-
-func (c *copyBuffers) Put(b []byte) { c.pool.Put(&b) }
