@@ -55,6 +55,10 @@ type Site struct {
 	UseXForwardedHost bool `json:"use_x_forwarded_host"`
 	// SecureProxySSLHeader is SECURE_PROXY_SSL_HEADER: nil, or the META name and the value that means https.
 	SecureProxySSLHeader []string `json:"secure_proxy_ssl_header"`
+	// StaticURL is STATIC_URL, with the script prefix of a relative one; empty if unset.
+	StaticURL string `json:"static_url"`
+	// StaticRoot is STATIC_ROOT as an absolute path; empty if unset.
+	StaticRoot string `json:"static_root"`
 	// SessionCookieName is SESSION_COOKIE_NAME; default "sessionid".
 	SessionCookieName string `json:"session_cookie_name"`
 	// SessionEngine is SESSION_ENGINE; default "django.contrib.sessions.backends.db".

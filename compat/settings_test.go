@@ -60,6 +60,9 @@ func TestParseSettingsFull(t *testing.T) {
 	if len(s.Site.SecureProxySSLHeader) != 2 || s.Site.AuthUserModel != "accounts.member" || len(s.Site.SessionSigningKeys) != 2 || !s.Site.Debug {
 		t.Errorf("%+v", s.Site)
 	}
+	if s.Site.StaticURL != "/static/" || s.Site.StaticRoot != "/srv/site/static" {
+		t.Errorf("static files: %+v", s.Site)
+	}
 	if s.Generated.DFWebsockets != "1.2.6" || s.DFWS.RedisURL != "redis://:secret@127.0.0.1:6379/5" {
 		t.Errorf("%+v", s)
 	}

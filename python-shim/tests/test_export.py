@@ -66,6 +66,8 @@ def test_document() -> None:
             "csrf_trusted_origins": [],
             "use_x_forwarded_host": False,
             "secure_proxy_ssl_header": None,
+            "static_url": None,
+            "static_root": None,
             "session_cookie_name": "sessionid",
             "session_engine": "django.contrib.sessions.backends.db",
             "session_cookie_age": 1209600,
@@ -116,6 +118,8 @@ def test_site_that_changed_everything(celery: Any, monkeypatch: pytest.MonkeyPat
     with override_settings(
         CHANNEL_LAYERS=layers,
         SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https"),
+        STATIC_URL="assets/",
+        STATIC_ROOT=Path("collected"),
         DFWS_REDIS_URL="redis://elsewhere",
         DFWS_KEY_PREFIX="mine:",
         DFWS_GO_QUEUE="golang",
@@ -132,6 +136,7 @@ def test_site_that_changed_everything(celery: Any, monkeypatch: pytest.MonkeyPat
     assert (document["celery"]["accept_content"], document["celery"]["timezone"]) == (["application/json"], "Europe/Paris")
     assert document["websocket"]["url"] == "/socket/"
     assert document["site"]["secure_proxy_ssl_header"] == ["HTTP_X_FORWARDED_PROTO", "https"]
+    assert (document["site"]["static_url"], document["site"]["static_root"]) == ("/assets/", str(Path.cwd() / "collected"))
     layer = document["channel_layer"]
     assert layer["backend"] == "channels_redis.pubsub.RedisPubSubChannelLayer"
     assert layer["hosts"] == [{"url": "redis://h/1"}, {"url": "redis://h:1/0"}]

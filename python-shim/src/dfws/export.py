@@ -114,6 +114,8 @@ def _site() -> dict[str, Any]:
         "csrf_trusted_origins": [str(origin) for origin in settings.CSRF_TRUSTED_ORIGINS],
         "use_x_forwarded_host": bool(settings.USE_X_FORWARDED_HOST),
         "secure_proxy_ssl_header": None if header is None else [str(part) for part in header],
+        "static_url": settings.STATIC_URL,
+        "static_root": os.path.abspath(settings.STATIC_ROOT) if settings.STATIC_ROOT else None,
         "session_cookie_name": settings.SESSION_COOKIE_NAME,
         "session_engine": engine,
         "session_cookie_age": settings.SESSION_COOKIE_AGE,
