@@ -59,6 +59,8 @@ var importers = map[string][]string{
 	"github.com/mitchellh/mapstructure":   {"worker"},
 	"github.com/vmihailenco/msgpack/v5":   {"channelslayer"},
 	"github.com/prometheus/client_golang": {"cmd/internal/app"},
+	"github.com/pires/go-proxyproto":      {"cmd/internal/listener"},
+	"golang.org/x/sys":                    {"cmd/internal/appserver"},
 	"github.com/klauspost/compress":       {"celeryproto"},
 	"github.com/ulikunitz/xz":             {"celeryproto"},
 	"github.com/andybalholm/brotli":       {"celeryproto"},

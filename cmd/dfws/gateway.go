@@ -5,10 +5,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,6 +33,7 @@ type gatewayOptions struct {
 	logFormat, logLevel               string
 	printConfig                       bool
 	origins                           app.List
+	frontOptions
 	gateway.Config
 }
 
@@ -63,6 +64,7 @@ func newGatewayOptions(env environment) (*app.Options, *gatewayOptions) {
 	set.IntVar(&o.PublishBytes, "publish-queue-bytes", gateway.DefaultPublishBytes, "their bytes")
 	set.DurationVar(&o.UpstreamHeaderTimeout, "upstream-timeout", gateway.DefaultUpstreamHeaderTimeout, "how long Django may take to begin an answer; then 504")
 	set.DurationVar(&o.DrainWindow, "drain", gateway.DefaultDrainWindow, "time over which windows are closed after SIGTERM")
+	o.define(set)
 	return options, o
 }
 
@@ -108,13 +110,17 @@ func runGateway(ctx context.Context, args []string, env environment) error {
 	if err != nil {
 		return usageError{err}
 	}
-	o.Settings, o.Services, o.Logger, o.Observer, o.AllowedOrigins = settings, services, logger, metrics.Gateway, o.origins
-	gw, err := gateway.New(o.Config)
+	f, err := newFront(o, settings, metrics, logger)
 	if err != nil {
 		return usageError{errors.Join(err, services.Close())}
 	}
-	err = serveGateway(ctx, o, gw, app.AdminHandler(gw.Ready, metrics.Registry), logger)
-	return errors.Join(err, services.Close())
+	o.Settings, o.Services, o.Logger, o.Observer, o.AllowedOrigins = settings, services, logger, metrics.Gateway, o.origins
+	gw, err := gateway.New(o.Config)
+	if err != nil {
+		return usageError{errors.Join(err, f.close(), services.Close())}
+	}
+	err = serveGateway(ctx, o, gw, f, app.AdminHandler(f.ready(gw.Ready), metrics.Registry, o.pprof), env.reloadC)
+	return errors.Join(err, f.close(), services.Close())
 }
 
 // writtenZeros gives a zero that an operator has written its meaning, or refuses it: gateway.Config would take it for the default.
@@ -150,13 +156,14 @@ func parseUpstream(text string) (*url.URL, error) {
 }
 
 // serveGateway runs everything until ctx ends, then stops it in this order: the gateway drains (new websockets get 503, open
-// windows are closed, their signals are written), then HTTP requests under way end, then the admin server and the watchers
-// stop, so that probes see the drain.
-func serveGateway(ctx context.Context, o *gatewayOptions, gw *gateway.Gateway, admin http.Handler, logger *slog.Logger) error {
+// windows are closed, their signals are written), then HTTP requests under way end, then the application server, and at last the admin
+// server and the watchers stop, so that probes see the drain.
+func serveGateway(ctx context.Context, o *gatewayOptions, gw *gateway.Gateway, f *front, admin http.Handler, reloadC <-chan os.Signal) error {
 	listener, err := listen(ctx, "listen", o.listen)
 	if err != nil {
 		return err
 	}
+	logger := o.Logger
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx)) // what outlives the drain
 	defer stopBehind()
 	var group errgroup.Group
@@ -179,30 +186,33 @@ func serveGateway(ctx context.Context, o *gatewayOptions, gw *gateway.Gateway, a
 		app.ReturnMemory(behind)
 		return nil
 	})
+	f.watch(behind, &group, reloadC)
 
-	front := &http.Server{Handler: gw.Handler(), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeaderBytes, ErrorLog: app.HTTPErrors(logger)}
 	runCtx, cancelRun := context.WithCancelCause(ctx)
 	defer cancelRun(nil)
+	stopAppServer := f.runAppServer(behind, cancelRun)
+	server := f.server(gw.Handler())
 	group.Go(func() error {
-		err := front.Serve(listener)
+		err := f.serve(server, listener)
 		if errors.Is(err, http.ErrServerClosed) {
 			return nil
 		}
 		cancelRun(err)
 		return fmt.Errorf("listen: %w", err)
 	})
-	logger.Info("gateway listens", "addr", listener.Addr().String(), "websocket", o.Settings.WebSocket.URL, "upstream", o.upstream, "version", version)
+	logger.Info("gateway listens", "addr", listener.Addr().String(), "tls", f.certs != nil, "websocket", o.Settings.WebSocket.URL,
+		"upstream", o.upstream, "exec", o.exec.Command, "version", version)
 	runErr := gw.Run(runCtx)
 	grace, cancel := context.WithTimeout(behind, shutdownTimeout)
 	defer cancel()
-	shutdownErr := front.Shutdown(grace)
+	shutdownErr := server.Shutdown(grace)
 	if errors.Is(shutdownErr, context.DeadlineExceeded) {
 		logger.Warn("requests were still under way at the end and are cut", "after", shutdownTimeout)
-		shutdownErr = front.Close()
+		shutdownErr = server.Close()
 	}
+	appErr := stopAppServer()
 	stopBehind()
-	return errors.Join(runErr, shutdownErr, group.Wait())
+	return errors.Join(runErr, shutdownErr, appErr, group.Wait())
 }
 
 func listen(ctx context.Context, option, address string) (net.Listener, error) {

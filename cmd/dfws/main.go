@@ -41,12 +41,15 @@ func (e usageError) Unwrap() error { return e.error }
 type environment struct {
 	stdout, stderr io.Writer
 	lookupEnv      func(string) (string, bool)
+	reloadC        <-chan os.Signal // SIGHUP; nil never comes
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	env := environment{stdout: os.Stdout, stderr: os.Stderr, lookupEnv: os.LookupEnv}
+	context.AfterFunc(ctx, stop)       // a second signal ends the process at once
+	reloadC := make(chan os.Signal, 1) // os/signal sends; a second one before the first is served says nothing new
+	signal.Notify(reloadC, syscall.SIGHUP)
+	env := environment{stdout: os.Stdout, stderr: os.Stderr, lookupEnv: os.LookupEnv, reloadC: reloadC}
 	err := run(ctx, os.Args[1:], env)
 	stop()
 	var wrong usageError

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,8 +14,9 @@ import (
 )
 
 // AdminHandler serves what operators and their probes ask: /healthz (the process lives), /readyz (ready returns nil; else
-// 503 with its error) and /metrics. It belongs on an address of its own that the outside cannot reach.
-func AdminHandler(ready func() error, registry *prometheus.Registry) http.Handler {
+// 503 with its error) and /metrics; with profiles also /debug/pprof/ (net/http/pprof), which shows what is in memory and can slow the
+// process down. It belongs on an address of its own that the outside cannot reach.
+func AdminHandler(ready func() error, registry *prometheus.Registry, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -25,6 +27,13 @@ func AdminHandler(ready func() error, registry *prometheus.Registry) http.Handle
 		_, _ = fmt.Fprintln(w, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	if profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index) // the named profiles as well
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	return mux
 }
 

@@ -19,7 +19,7 @@ func TestAdminHandler(t *testing.T) {
 	var notReady error
 	registry := prometheus.NewRegistry()
 	factory{registry}.counter("dfws_test_total", "help").Add(3)
-	server := httptest.NewServer(AdminHandler(func() error { return notReady }, registry))
+	server := httptest.NewServer(AdminHandler(func() error { return notReady }, registry, false))
 	t.Cleanup(server.Close)
 	for _, c := range []struct {
 		path   string
@@ -32,6 +32,7 @@ func TestAdminHandler(t *testing.T) {
 		{"/readyz", errors.New("redis away"), 503, "redis away"},
 		{"/metrics", nil, 200, "dfws_test_total 3"},
 		{"/other", nil, 404, ""},
+		{"/debug/pprof/", nil, 404, ""},
 	} {
 		notReady = c.err
 		resp, err := server.Client().Get(server.URL + c.path)
@@ -47,6 +48,27 @@ func TestAdminHandler(t *testing.T) {
 		}
 		if resp.StatusCode != c.status || !strings.Contains(string(body), c.body) {
 			t.Errorf("%s with %v: %d %q, want %d with %q", c.path, c.err, resp.StatusCode, body, c.status, c.body)
+		}
+	}
+}
+
+func TestProfiles(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(AdminHandler(func() error { return nil }, prometheus.NewRegistry(), true))
+	t.Cleanup(server.Close)
+	for path, want := range map[string]string{
+		"/debug/pprof/": "goroutine", "/debug/pprof/goroutine?debug=1": "goroutine profile", "/debug/pprof/cmdline": "app.test", "/healthz": "ok",
+	} {
+		resp, err := server.Client().Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %d %.200q", path, resp.StatusCode, body)
 		}
 	}
 }

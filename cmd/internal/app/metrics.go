@@ -9,6 +9,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/channelslayer"
+	"github.com/dfws/dfws/cmd/internal/appserver"
 	"github.com/dfws/dfws/compat/dispatch"
 	"github.com/dfws/dfws/gateway"
 )
@@ -21,6 +22,10 @@ type Metrics struct {
 	Broker   redisbroker.Observer
 	Layer    channelslayer.Observer
 	Dispatch dispatch.Observer
+	// AppServer is for the supervised application server, StaticServed for static files, ProxyHeaderRefused for PROXY headers.
+	AppServer          appserver.Observer
+	StaticServed       func(status int, encoding string)
+	ProxyHeaderRefused func()
 }
 
 // NewMetrics returns a registry with Go's own metrics and those of our packages.
@@ -35,6 +40,10 @@ func NewMetrics() *Metrics {
 		Broker:   brokerObserver(f),
 		Layer:    layerObserver(f),
 		Dispatch: dispatchObserver(f),
+
+		AppServer:          appServerObserver(f),
+		StaticServed:       staticObserver(f),
+		ProxyHeaderRefused: f.counter("dfws_listener_proxy_headers_refused_total", "Connections of load balancers without a right PROXY header.").Inc,
 	}
 }
 
