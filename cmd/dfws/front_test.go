@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -144,8 +145,8 @@ func TestEverythingBefore(t *testing.T) {
 	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		transport := &http.Transport{
 			ForceAttemptHTTP2: protocol == "HTTP/2.0", TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-			Dial: func(network, addr string) (net.Conn, error) {
-				conn, err := net.Dial(network, addr)
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 				if err == nil {
 					_, err = io.WriteString(conn, "PROXY TCP4 192.0.2.1 10.0.0.1 4660 443\r\n")
 				}
