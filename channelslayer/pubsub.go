@@ -220,6 +220,9 @@ func (p *PubSub) GroupDiscard(_ context.Context, group, channel string) error {
 // stays subscribed when ctx ends, so that the next Receive misses nothing. Bytes that cannot be decoded are dropped and counted, and the
 // wait goes on, where Python's consumers end.
 func (p *PubSub) Receive(ctx context.Context, channel string) (Message, error) {
+	if m, ok := p.takeQueued(channel); ok {
+		return m, nil
+	}
 	if err := p.listen(ctx, channel); err != nil {
 		return nil, wrap("receive", err)
 	}
@@ -229,9 +232,7 @@ func (p *PubSub) Receive(ctx context.Context, channel string) (Message, error) {
 		p.mu.Unlock()
 		return nil, ErrClosed
 	}
-	if len(c.queue) > 0 {
-		m := c.queue[0]
-		c.queue = c.queue[1:]
+	if m, ok := c.take(); ok {
 		p.mu.Unlock()
 		return m, nil
 	}
@@ -252,6 +253,27 @@ func (p *PubSub) Receive(ctx context.Context, channel string) (Message, error) {
 	default:
 		return nil, context.Cause(ctx)
 	}
+}
+
+// takeQueued returns what waits in this process, whether Redis is there or not.
+func (p *PubSub) takeQueued(channel string) (Message, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.channels[channel]
+	if c == nil {
+		return nil, false
+	}
+	return c.take()
+}
+
+func (c *localChannel) take() (Message, bool) {
+	if len(c.queue) == 0 {
+		return nil, false
+	}
+	m := c.queue[0]
+	c.queue[0] = nil
+	c.queue = c.queue[1:]
+	return m, true
 }
 
 func (c *localChannel) removeWaiter(w chan delivery) {

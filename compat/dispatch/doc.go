@@ -12,8 +12,8 @@
 // Queues that only Python can compute are resolved by a task that Python runs (ResolveTaskName). Delayed messages to browsers travel as a
 // task on the queue of Go workers, because Python never sends them.
 //
-// On a site whose WEBSOCKET_WORKERS is "channels" the calls go to channels of the layer instead of the broker, by a LayerPublisher; delays and
-// queues that only Python can compute are refused there (ErrNeedsCelery).
+// On a site whose WEBSOCKET_WORKERS is "channels" the calls go to channels of the layer instead of the broker, by a LayerPublisher; a call goes to all
+// queues that a dynamic one may be, and delays are refused (ErrNeedsCelery).
 //
 // The Store also reads the tickets that Django writes for the gateway, and hears of revocations.
 //

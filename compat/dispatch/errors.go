@@ -14,7 +14,7 @@ var (
 	// ErrNoDelayedDelivery is returned by Plan and Trigger for a delayed signal to windows while no Go worker is registered.
 	ErrNoDelayedDelivery = errors.New("dispatch: a delayed signal to browser windows needs a registered Go worker, Python workers never deliver it")
 	// ErrNeedsCelery is returned by Plan and Trigger for what a channel layer cannot do (WEBSOCKET_WORKERS = "channels"): countdown, eta and
-	// expires, as in Python, and queues that only a Python process computes.
+	// expires, as in Python, and dynamic queues that do not say which ones they may be.
 	ErrNeedsCelery = errors.New(`dispatch: not with WEBSOCKET_WORKERS = "channels"`)
 	// ErrNoTicket is returned by Store.Ticket when there is none for the window key, or it expired or was revoked.
 	ErrNoTicket = errors.New("dispatch: no ticket")

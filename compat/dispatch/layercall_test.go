@@ -61,13 +61,17 @@ func TestLayerCalls(t *testing.T) {
 			t.Errorf("window info %v", args[1])
 		}
 	}
+	plan, err = d.Plan(Trigger{Signal: "dyn", To: []Target{Server}})
+	if err != nil || len(plan.Messages) != 2 || plan.Messages[0].Queue != "fast-0" || plan.Messages[1].Queue != "fast-1" {
+		t.Errorf("declared queues: %+v, %v", plan, err)
+	}
 	layer.err = channelslayer.ErrChannelFull
 	if _, err := d.Trigger(t.Context(), Trigger{Signal: "both", To: []Target{Server}}); !errors.Is(err, channelslayer.ErrChannelFull) {
 		t.Errorf("full: %v", err)
 	}
 	for name, trigger := range map[string]Trigger{
 		"countdown": {Signal: "both", To: []Target{Server}, Countdown: time.Second}, "eta": {Signal: "both", To: []Target{Server}, ETA: time.Now()},
-		"expires": {Signal: "both", To: []Target{Server}, Expires: time.Second}, "dynamic queue": {Signal: "dyn", To: []Target{Server}},
+		"expires": {Signal: "both", To: []Target{Server}, Expires: time.Second}, "dynamic queue": {Signal: "mixed", To: []Target{Server}},
 	} {
 		if _, err := d.Plan(trigger); !errors.Is(err, ErrNeedsCelery) {
 			t.Errorf("%s: %v", name, err)

@@ -146,6 +146,11 @@ func (d *Dispatcher) planTasks(c *call) error {
 	}
 	c.opts = opts
 	queues := c.dest.queues
+	if c.dest.dynamic && d.channels() {
+		if queues, err = c.dest.allQueues(c.Signal); err != nil {
+			return err
+		}
+	}
 	extra := c.topicQueue != "" && !slices.Contains(queues, c.topicQueue)
 	c.plan.Messages = make([]redisbroker.Message, 0, len(queues)+2)
 	for _, queue := range queues {
@@ -158,14 +163,25 @@ func (d *Dispatcher) planTasks(c *call) error {
 			return err
 		}
 	}
-	switch {
-	case !c.dest.dynamic:
-		return nil
-	case d.channels():
-		return fmt.Errorf("%w: the dynamic queues of signal %q", ErrNeedsCelery, c.Signal)
-	default:
+	if c.dest.dynamic && !d.channels() {
 		return d.addResolve(c)
 	}
+	return nil
+}
+
+// allQueues are the queues of all handlers with those that dynamic ones may compute: in a worker of another queue than the computed one a
+// handler is not called.
+func (d *destination) allQueues(signal string) ([]string, error) {
+	if d.undeclared {
+		return nil, fmt.Errorf("%w: a dynamic queue of signal %q without get_available_queues", ErrNeedsCelery, signal)
+	}
+	all := slices.Clone(d.queues)
+	for _, queue := range d.declared {
+		if !slices.Contains(all, queue) {
+			all = append(all, queue)
+		}
+	}
+	return all, nil
 }
 
 // addTask renders the task of one queue.

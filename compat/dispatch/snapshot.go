@@ -28,6 +28,9 @@ type route struct {
 type destination struct {
 	queues  []string // distinct, in the order of the handlers
 	dynamic bool     // Python has to compute further queues
+	// declared are the queues that dynamic handlers say they may compute; undeclared, that one of them says nothing.
+	declared   []string
+	undeclared bool
 }
 
 // empty reports whether nothing is to be sent.
@@ -38,6 +41,8 @@ func (d *destination) add(h *Handler) {
 	switch {
 	case h.Dynamic:
 		d.dynamic = true
+		d.undeclared = d.undeclared || len(h.Queues) == 0
+		d.declared = append(d.declared, h.Queues...)
 	case !slices.Contains(d.queues, h.Queue):
 		d.queues = append(d.queues, h.Queue)
 	}
