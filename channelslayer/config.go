@@ -30,11 +30,11 @@ const (
 	maxRandomPrefix = 1024
 )
 
-// Config is the BACKEND and the CONFIG dictionary of a channels_redis layer. The zero value is Python's default. A pub/sub layer uses Hosts, Prefix,
-// SymmetricEncryptionKeys and SerializerFormat; as in Python the other options say nothing to it.
+// Config is the BACKEND and the CONFIG dictionary of a channels_redis layer. The zero value is Python's default. A pub/sub
+// layer uses Hosts, Prefix, SymmetricEncryptionKeys and SerializerFormat; as in Python the other options say nothing to it.
 type Config struct {
-	// Hosts lists the Redis servers, at most MaxHosts, which share the load. Empty means one, DefaultHostURL. All processes of a site must
-	// have the same list in the same order.
+	// Hosts lists the Redis servers, at most MaxHosts, which share the load. Empty means one, DefaultHostURL. All processes of
+	// a site must have the same list in the same order.
 	Hosts []Host
 	// Prefix starts every key of the layer; "" means "asgi". All processes of a site must agree.
 	Prefix string
@@ -50,14 +50,14 @@ type Config struct {
 	// All processes of a site must agree.
 	RandomPrefixLength int
 
-	// Backend is the dotted name from Django's setting, BackendCore or BackendPubSub; "" is what the function that opens the layer is for.
-	// A class of the site's own is refused by name.
+	// Backend is the dotted name from Django's setting, BackendCore or BackendPubSub; "" is what the function that opens the
+	// layer is for. A class of the site's own is refused by name.
 	Backend string
-	// SerializerFormat is SerializerMsgpack, also when empty, or SerializerJSON. Others, which a site has registered in Python, are refused by
-	// name. All processes of a site must agree.
+	// SerializerFormat is SerializerMsgpack, also when empty, or SerializerJSON. Others, which a site has registered in Python,
+	// are refused by name. All processes of a site must agree.
 	SerializerFormat string
-	// SymmetricEncryptionKeys are texts from which keys are derived: the first one encrypts, all are tried to decrypt. Empty means in clear. The
-	// clocks of a core layer's processes must agree within Expiry.
+	// SymmetricEncryptionKeys are texts from which keys are derived: the first one encrypts, all are tried to decrypt. Empty
+	// means in clear. The clocks of a core layer's processes must agree within Expiry.
 	SymmetricEncryptionKeys []Secret
 
 	// Logger gets lifecycle and trouble; nil discards.
@@ -70,8 +70,8 @@ type Config struct {
 type CapacityRule struct {
 	// Glob is a shell pattern (fnmatch: * ? [seq] [!seq]) that must match the whole channel name, case-sensitive.
 	Glob string
-	// Regexp is used instead when it is not nil: it must match at the start of the name, as Python's re.match does. With one, GroupSend needs
-	// two round trips.
+	// Regexp is used instead when it is not nil: it must match at the start of the name, as Python's re.match does. With one,
+	// GroupSend needs two round trips.
 	Regexp *regexp.Regexp
 	// Capacity applies to the names that match; at least 1.
 	Capacity int

@@ -45,8 +45,9 @@
 // $inflight key: it protects Python's receive from being cancelled, and ours is never cancelled between Redis and its caller. The order is
 // that of the senders' clocks; equal times have no order.
 //
-// send and group_send are one script each where Python needs four to six round trips, so the capacity is exact. The script computes the keys of
-// the members, so it needs one server rather than a cluster (as channels_redis does) and the right to use EVAL and EVALSHA.
+// send is one script, and so is group_send where Redis can do it alone (see Core.GroupSend; otherwise it takes two round trips), where
+// Python needs four to six round trips. So the capacity is exact. The script of group_send computes the keys of the members: it needs one
+// server rather than a cluster (as channels_redis does) and the right to use EVAL and EVALSHA.
 //
 // Bytes that no channel layer writes are dropped and counted by reason; nobody is disconnected and the next message is delivered. An extension
 // type of msgpack is among them, although Python's unpackb would take it: packb writes none for any value that a message has.

@@ -20,12 +20,12 @@ const (
 	maxMemberName = 1<<16 - 1
 )
 
-// GroupSend implements Layer. A process that is over its capacity does not get the message: as in Python that is no error, but it is logged and
-// counted (Observer.GroupSent).
+// GroupSend implements Layer. A process that is over its capacity does not get the message: as in Python that is no error, but
+// it is logged and counted (Observer.GroupSent).
 //
 // It is one round trip where Redis can do it alone: with one host, msgpack, and neither encryption nor regular expressions in
-// channel_capacity. Otherwise it is two, one to the server of the group and one to each of its members', which work side by side; when some of
-// them fail the others have delivered.
+// channel_capacity. Otherwise it is two, one to the server of the group and one to each of its members', which work side by
+// side; when some of them fail the others have delivered.
 func (c *Core) GroupSend(ctx context.Context, group string, m Message) error {
 	if err := CheckGroupName(group); err != nil {
 		return err

@@ -12,9 +12,9 @@ import (
 // maxIntDigits is how long an integer may be: Python refuses longer ones (sys.int_info.default_max_str_digits).
 const maxIntDigits = 4300
 
-// jsonScanner reads what Python's json.loads reads with its defaults: NaN and Infinity, integers of any size, the last of equal keys. The
-// text must be UTF-8, which is what json.dumps writes; loads would take UTF-16 and UTF-32, too. A lone surrogate, which no Go text can
-// hold, becomes U+FFFD.
+// jsonScanner reads what Python's json.loads reads with its defaults: NaN and Infinity, integers of any size, the last of equal
+// keys. The text must be UTF-8, which is what json.dumps writes; loads would take UTF-16 and UTF-32, too. A lone surrogate,
+// which no Go text can hold, becomes U+FFFD.
 type jsonScanner struct {
 	s   string
 	pos int

@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// jsonWriter writes what Python's json.dumps writes with its defaults (3.11, json/encoder.py): ", " and ": ", everything but printable ASCII
-// escaped, repr of floats, NaN and Infinity as they are.
+// jsonWriter writes what Python's json.dumps writes with its defaults (3.11, json/encoder.py): ", " and ": ", everything but
+// printable ASCII escaped, repr of floats, NaN and Infinity as they are.
 type jsonWriter struct {
 	b []byte
 }
@@ -140,7 +140,8 @@ func writeJSONObject[M ~map[string]E, E any](w *jsonWriter, m M, path string, de
 	return nil
 }
 
-// text writes a string. It must be UTF-8, as for msgpack: a Go text has no lone surrogates, and Python could not read anything else.
+// text writes a string. It must be UTF-8, as for msgpack: a Go text has no lone surrogates, and Python could not read anything
+// else.
 func (w *jsonWriter) text(s, path string) error {
 	if !utf8.ValidString(s) {
 		return &ValueError{Path: strings.ToValidUTF8(path, "�"), Reason: "text is not valid UTF-8"}

@@ -4,10 +4,12 @@ import "context"
 
 // Message is the dictionary that a channel carries, without the reserved key __asgi_channel__.
 //
-// What msgpack can carry is what a value may be: nil, bool, every integer type (64 bits), float64, string (valid UTF-8), []byte,
-// []any, []string, map[string]any, map[string]string and Message. Anything else is refused by Send and GroupSend with a *ValueError,
-// as Python's packb refuses it. A received message holds only nil, bool, int64, uint64 (above the largest int64), float64, string,
-// []byte, []any and map[string]any.
+// What the serializer can carry is what a value may be. With msgpack that is nil, bool, every integer type (64 bits), float64, string (valid UTF-8),
+// []byte, []any, []string, map[string]any, map[string]string and Message. Anything else is refused by Send and GroupSend with a
+// *ValueError, as Python's packb refuses it. A received message holds only nil, bool, int64, uint64 (above the largest int64),
+// float64, string, []byte, []any and map[string]any.
+//
+// With the json serializer byte strings are refused, and integers may have any size: beyond 64 bits they are *big.Int.
 type Message map[string]any
 
 // Layer is a channel layer as Django Channels defines it, with Python's names for the operations.
@@ -42,19 +44,20 @@ type RedisLayer interface {
 	NewGroupReceiver(cfg ReceiverConfig) (GroupReceiver, error)
 }
 
-// GroupReceiver is one receiving process with any number of listeners: it is a member of each group once, and its caller fans out. Receiver
-// is the one of Core, PubSubReceiver that of PubSub.
+// GroupReceiver is one receiving process with any number of listeners: it is a member of each group once, and its caller fans
+// out. Receiver is the one of Core, PubSubReceiver that of PubSub.
 type GroupReceiver interface {
-	// Join makes this process a member of groups and returns when Redis knows, so that a message sent afterwards arrives. It is idempotent and
-	// costs nothing for a group that is joined. After an error the groups are joined all the same, as soon as that is possible: call Leave to
-	// give up.
+	// Join makes this process a member of groups and returns when Redis knows, so that a message sent afterwards arrives. It is
+	// idempotent and costs nothing for a group that is joined. After an error the groups are joined all the same, as soon as
+	// that is possible: call Leave to give up.
 	Join(ctx context.Context, groups ...string) error
 	// Leave ends memberships; groups that are not joined are ignored. After an error nothing of the groups is delivered, either.
 	Leave(ctx context.Context, groups ...string) error
 	// Joined returns the number of groups that are joined now.
 	Joined() int
-	// Run receives until ctx ends, and calls deliver for one message after the other, with the joined groups that it is for; deliver must not
-	// wait for a listener. Both arguments may be kept; groups must not be changed. Redis being away is no error.
+	// Run receives until ctx ends, and calls deliver for one message after the other, with the joined groups that it is for;
+	// deliver must not wait for a listener. Both arguments may be kept; groups must not be changed. Redis being away is no
+	// error.
 	Run(ctx context.Context, deliver func(groups []string, m *Received)) error
 }
 

@@ -3,8 +3,6 @@ package channelslayer
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,15 +11,16 @@ import (
 
 var _ RedisLayer = (*PubSub)(nil)
 
-// MaxBacklog is how many messages wait in this process for the Receive of one channel of a pub/sub layer; the oldest is dropped beyond
-// that, and counted. Python has no bound.
+// MaxBacklog is how many messages wait in this process for the Receive of one channel of a pub/sub layer; the oldest is dropped
+// beyond that, and counted. Python has no bound.
 const MaxBacklog = 10_000
 
-// PubSub speaks the wire of channels_redis.pubsub.RedisPubSubChannelLayer. Nothing is kept in Redis: a message reaches whoever is subscribed when
-// it is published. General channels are no queues: every receiver gets each message. Names are not checked, as in Python, and the default
-// prefix is part of the names of specific channels.
+// PubSub speaks the wire of channels_redis.pubsub.RedisPubSubChannelLayer. Nothing is kept in Redis: a message reaches whoever
+// is subscribed when it is published. General channels are no queues: every receiver gets each message. Names are not checked,
+// as in Python, and the default prefix is part of the names of specific channels.
 //
-// It is safe for concurrent use and needs no Redis to be opened. A lost subscription is made again; what is published meanwhile is lost.
+// It is safe for concurrent use and needs no Redis to be opened. A lost subscription is made again; what is published meanwhile
+// is lost.
 type PubSub struct {
 	cfg     Config
 	ring    ring
@@ -79,14 +78,15 @@ func (p *PubSub) subscriberOf(name string) *subscriber {
 // Ping implements RedisLayer.
 func (p *PubSub) Ping(ctx context.Context) error { return wrap("ping", p.ring.ping(ctx)) }
 
-// Send implements Layer. It is no error when nobody listens. A message must not have the key __asgi_channel__, which Python's pub/sub
-// layer would let pass.
+// Send implements Layer. It is no error when nobody listens. A message must not have the key __asgi_channel__, which Python's
+// pub/sub layer would let pass.
 func (p *PubSub) Send(ctx context.Context, channel string, m Message) error {
 	_, err := p.publish(ctx, channel, m)
 	return wrap("send", err)
 }
 
-// GroupSend implements Layer. It is no error when nobody listens. Observer.GroupSent gets the number of subscribed connections as keys.
+// GroupSend implements Layer. It is no error when nobody listens. Observer.GroupSent gets the number of subscribed connections
+// as keys.
 func (p *PubSub) GroupSend(ctx context.Context, group string, m Message) error {
 	n, err := p.publish(ctx, p.groupName(group), m)
 	if err != nil {
@@ -108,8 +108,8 @@ func (p *PubSub) publish(ctx context.Context, name string, m Message) (int, erro
 	return int(n), err
 }
 
-// NewChannel implements Layer: "<layer's prefix><prefix><32 hex>", where "" means "specific.". This process receives on it from now on, until
-// CloseChannel.
+// NewChannel implements Layer: "<layer's prefix><prefix><32 hex>", where "" means "specific.". This process receives on it from
+// now on, until CloseChannel.
 func (p *PubSub) NewChannel(ctx context.Context, prefix string) (string, error) {
 	if prefix == "" {
 		prefix = specificPrefix + "."
@@ -151,8 +151,8 @@ func (p *PubSub) start(ctx context.Context) {
 	}
 }
 
-// CloseChannel ends this process' interest in a channel, and its memberships. A Receive on it returns ErrClosed. Python does that when a
-// receive is cancelled.
+// CloseChannel ends this process' interest in a channel, and its memberships. A Receive on it returns ErrClosed. Python does
+// that when a receive is cancelled.
 func (p *PubSub) CloseChannel(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -186,8 +186,8 @@ func (p *PubSub) leave(group string, members map[string]struct{}, channel string
 	}
 }
 
-// GroupAdd implements Layer. It returns ErrUnknownChannel unless channel is one that this process receives on, since the membership is kept
-// here and not in Redis.
+// GroupAdd implements Layer. It returns ErrUnknownChannel unless channel is one that this process receives on, since the
+// membership is kept here and not in Redis.
 func (p *PubSub) GroupAdd(ctx context.Context, group, channel string) error {
 	name := p.groupName(group)
 	s := p.subscriberOf(name)
@@ -216,9 +216,9 @@ func (p *PubSub) GroupDiscard(_ context.Context, group, channel string) error {
 	return nil
 }
 
-// Receive implements Layer. The first one on a channel that NewChannel did not make subscribes to it; what was published before is lost. It
-// stays subscribed when ctx ends, so that the next Receive misses nothing. Bytes that cannot be decoded are dropped and counted, and the
-// wait goes on, where Python's consumers end.
+// Receive implements Layer. The first one on a channel that NewChannel did not make subscribes to it; what was published before
+// is lost. It stays subscribed when ctx ends, so that the next Receive misses nothing. Bytes that cannot be decoded are dropped
+// and counted, and the wait goes on, where Python's consumers end.
 func (p *PubSub) Receive(ctx context.Context, channel string) (Message, error) {
 	if m, ok := p.takeQueued(channel); ok {
 		return m, nil
@@ -330,7 +330,8 @@ func (p *PubSub) hand(c *localChannel, r *Received) {
 
 func (p *PubSub) drop(err error) { dropMessage(&p.cfg, &p.dropLog, err) }
 
-// Flush implements RedisLayer: this process forgets its channels and groups; a Receive ends with ErrClosed. There is nothing in Redis.
+// Flush implements RedisLayer: this process forgets its channels and groups; a Receive ends with ErrClosed. There is nothing in
+// Redis.
 func (p *PubSub) Flush(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -366,120 +367,4 @@ func (p *PubSub) Close() error {
 // NewGroupReceiver implements RedisLayer.
 func (p *PubSub) NewGroupReceiver(cfg ReceiverConfig) (GroupReceiver, error) {
 	return p.NewReceiver(cfg)
-}
-
-// PubSubReceiver is Receiver for a pub/sub layer: one subscription per group, whatever the number of listeners behind it.
-type PubSubReceiver struct {
-	layer       *PubSub
-	log         *slog.Logger
-	subscribers []*subscriber
-	give        func(groups []string, m *Received) // set by Run before anything can be received
-
-	mu      sync.Mutex
-	joined  map[string][]string // {group}, by the group's name in Redis
-	started bool
-	closed  bool
-}
-
-// NewReceiver returns a receiver. It does not connect. Of the configuration only Name says something to it: there is nothing in Redis to be kept
-// alive or cleaned up.
-func (p *PubSub) NewReceiver(cfg ReceiverConfig) (*PubSubReceiver, error) {
-	r := &PubSubReceiver{layer: p, log: p.cfg.Logger.With(slog.String("receiver", cfg.Name)), joined: map[string][]string{}}
-	for _, s := range p.ring {
-		r.subscribers = append(r.subscribers, newSubscriber(s, r.log, &p.cfg.Observer, r.deliver))
-	}
-	return r, nil
-}
-
-// Joined implements GroupReceiver.
-func (r *PubSubReceiver) Joined() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.joined)
-}
-
-// Join implements GroupReceiver. It waits for Run to have a connection. After an error the groups are joined all the same, as soon as that is
-// possible: call Leave to give up.
-func (r *PubSubReceiver) Join(ctx context.Context, groups ...string) error {
-	names := make(map[*subscriber][]string, len(r.subscribers))
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return ErrClosed
-	}
-	for _, group := range groups {
-		name := r.layer.groupName(group)
-		s := r.subscribers[ringIndex(name, len(r.subscribers))]
-		names[s] = append(names[s], name)
-		if r.joined[name] == nil {
-			r.joined[name] = []string{strings.Clone(group)}
-			s.subscribe(name)
-		}
-	}
-	r.mu.Unlock()
-	var errs []error
-	for s, list := range names {
-		errs = append(errs, s.wait(ctx, list...))
-	}
-	return wrap("join", errors.Join(errs...))
-}
-
-// Leave implements GroupReceiver. It does not wait for Redis: nothing of the groups is delivered from now on.
-func (r *PubSubReceiver) Leave(_ context.Context, groups ...string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return ErrClosed
-	}
-	for _, group := range groups {
-		name := r.layer.groupName(group)
-		if r.joined[name] != nil {
-			delete(r.joined, name)
-			r.subscribers[ringIndex(name, len(r.subscribers))].unsubscribe(name)
-		}
-	}
-	return nil
-}
-
-// Run implements GroupReceiver. It returns nil.
-func (r *PubSubReceiver) Run(ctx context.Context, deliver func(groups []string, m *Received)) error {
-	r.mu.Lock()
-	if r.started {
-		r.mu.Unlock()
-		return ErrRunning
-	}
-	if len(r.subscribers) > 1 {
-		deliver = oneAtATime(deliver)
-	}
-	r.started, r.give = true, deliver
-	r.mu.Unlock()
-	r.log.InfoContext(ctx, "receiver starts", slog.Int("hosts", len(r.subscribers)))
-	var running sync.WaitGroup
-	for _, s := range r.subscribers {
-		running.Go(func() { s.run(ctx) })
-	}
-	running.Wait()
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	r.log.InfoContext(ctx, "receiver stopped")
-	return nil
-}
-
-// deliver takes what was published. The subscribers call it.
-func (r *PubSubReceiver) deliver(name, payload string) {
-	r.layer.cfg.Observer.received(1)
-	r.mu.Lock()
-	groups := r.joined[name]
-	r.mu.Unlock()
-	if groups == nil {
-		r.layer.cfg.Observer.dropped(DropUnknownChannel, 1)
-		return
-	}
-	m, _, err := r.layer.codec.decode(payload, score(time.Now()))
-	if err != nil {
-		r.layer.drop(err)
-		return
-	}
-	r.give(groups, &m)
 }

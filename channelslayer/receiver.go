@@ -225,22 +225,6 @@ func (r *Receiver) eachShard(f func(*shardReceiver) error) error {
 	return errors.Join(errs...)
 }
 
-// stop leaves all groups on all servers, since what is sent to a group of one may arrive on another, then delivers what had arrived.
-func (r *Receiver) stop(ctx context.Context, deliver func([]string, *Received)) error {
-	left := r.eachShard(func(s *shardReceiver) error { return s.leaveGroups(ctx) })
-	cleared := r.eachShard(func(s *shardReceiver) error {
-		if err := s.drain(ctx, deliver); err != nil {
-			return err
-		}
-		if left != nil {
-			return nil // the others sweep by what is forgotten here
-		}
-		return s.forget(ctx)
-	})
-	closed := r.eachShard(func(s *shardReceiver) error { return s.client.Close() })
-	return errors.Join(wrap("receiver stop", errors.Join(left, cleared)), closed)
-}
-
 // run receives from one server until ctx ends.
 func (r *shardReceiver) run(ctx context.Context, deliver func([]string, *Received)) {
 	var wg sync.WaitGroup

@@ -16,10 +16,10 @@ const MaxHosts = 64
 
 // ring is the servers of a layer in the order of the option hosts.
 //
-// What is looked for where (channels_redis 4.3, core.py and pubsub.py): a group's members on the server of the group's name; messages
-// that group_send delivers, and that Python receives on a specific channel, on the server of the name up to the "!"; messages of Python's send to
-// a specific channel on the server of the whole name, where no Python process looks for them; general channels on all in turn. The
-// pub/sub layer takes the whole name in Redis, with its prefix.
+// What is looked for where (channels_redis 4.3, core.py and pubsub.py): a group's members on the server of the group's name;
+// messages that group_send delivers, and that Python receives on a specific channel, on the server of the name up to the "!";
+// messages of Python's send to a specific channel on the server of the whole name, where no Python process looks for them;
+// general channels on all in turn. The pub/sub layer takes the whole name in Redis, with its prefix.
 type ring []*shard
 
 // at returns the server of a name.

@@ -15,9 +15,9 @@ import (
 // DefaultServerConcurrency is how many messages a Server handles at a time.
 const DefaultServerConcurrency = 16
 
-// Server handles what is sent to general channels, as Channels' runworker does (channels 4.3, worker.py): a core layer gives each message to
-// one of the processes that serve its channel, a pub/sub layer to all of them. There is nothing to be acked: a message that was taken is lost when
-// the process dies. While Redis is away Run tries again, where runworker ends.
+// Server handles what is sent to general channels, as Channels' runworker does (channels 4.3, worker.py): a core layer gives
+// each message to one of the processes that serve its channel, a pub/sub layer to all of them. There is nothing to be acked: a
+// message that was taken is lost when the process dies. While Redis is away Run tries again, where runworker ends.
 type Server struct {
 	// Layer to receive from; required.
 	Layer Layer
@@ -56,8 +56,8 @@ func (s *Server) validate() error {
 	return errors.Join(faults...)
 }
 
-// Run serves until ctx ends, then waits for the calls of Handle. It returns nil, or an error that cannot pass: of the names of channels, of
-// Redis' refusals, or ErrClosed when the layer was closed first.
+// Run serves until ctx ends, then waits for the calls of Handle. It returns nil, or an error that cannot pass: of the names of
+// channels, of Redis' refusals, or ErrClosed when the layer was closed first.
 func (s *Server) Run(ctx context.Context) error {
 	if err := s.validate(); err != nil {
 		return err

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// MaxPublished is the longest message of a pub/sub layer that is received, in bytes. Longer ones are read past, dropped and counted.
+	// MaxPublished is the longest message of a pub/sub layer that is received, in bytes. Longer ones are read past, dropped and
+	// counted.
 	MaxPublished = 16 << 20
 	// maxSubscribe bounds the names in one SUBSCRIBE.
 	maxSubscribe = 1000
@@ -23,8 +24,8 @@ const (
 // errLeft is what a Join learns whose group was left meanwhile.
 var errLeft = errors.New("left meanwhile")
 
-// subscriber holds the subscriptions on one server, over any number of connections that follow each other: each starts with all of them.
-// What is published between two connections is lost, as in Python.
+// subscriber holds the subscriptions on one server, over any number of connections that follow each other: each starts with all
+// of them. What is published between two connections is lost, as in Python.
 type subscriber struct {
 	shard   *shard
 	log     *slog.Logger

@@ -15,8 +15,8 @@ import (
 // layerRetry is the pause between two attempts while the channel layer is away.
 const layerRetry = 100 * time.Millisecond
 
-// layerQueue is the publisher of a site whose workers are Channels' (WEBSOCKET_WORKERS = "channels"): the calls of signals go to channels of the
-// layer, in order, without their windows waiting for Redis.
+// layerQueue is the publisher of a site whose workers are Channels' (WEBSOCKET_WORKERS = "channels"): the calls of signals go
+// to channels of the layer, in order, without their windows waiting for Redis.
 type layerQueue struct {
 	calls    dispatch.Publisher
 	max      int           // calls
@@ -111,8 +111,8 @@ func (q *layerQueue) sendAll(ctx context.Context) {
 	}
 }
 
-// send tries until it succeeds, the entry's time is over, or trying again is of no use: workers that are too far behind will not catch up
-// while everybody else waits.
+// send tries until it succeeds, the entry's time is over, or trying again is of no use: workers that are too far behind will
+// not catch up while everybody else waits.
 func (q *layerQueue) send(ctx context.Context, e *layerEntry) error {
 	ctx, cancel := context.WithDeadline(ctx, e.until)
 	defer cancel()

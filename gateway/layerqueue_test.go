@@ -17,7 +17,9 @@ import (
 // callsFunc is a dispatch.Publisher.
 type callsFunc func(ctx context.Context, calls ...redisbroker.Message) error
 
-func (f callsFunc) Publish(ctx context.Context, calls ...redisbroker.Message) error { return f(ctx, calls...) }
+func (f callsFunc) Publish(ctx context.Context, calls ...redisbroker.Message) error {
+	return f(ctx, calls...)
+}
 
 func callsTo(queues ...string) []redisbroker.Message {
 	var calls []redisbroker.Message

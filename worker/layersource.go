@@ -17,7 +17,8 @@ import (
 	"github.com/dfws/dfws/compat/dispatch"
 )
 
-// layerEnvelopeKey is an entry of our own in a call that a worker sent back: the envelope with its count of hops. Python does not look at it.
+// layerEnvelopeKey is an entry of our own in a call that a worker sent back: the envelope with its count of hops. Python does
+// not look at it.
 const layerEnvelopeKey = "dfws_envelope"
 
 // The pause between two attempts to receive while the channel layer is away.
@@ -26,9 +27,9 @@ const (
 	layerRetryMax = time.Second
 )
 
-// layerSource is the consumer of a worker where WEBSOCKET_WORKERS is "channels": the broker's, for tasks, and beside it the calls of
-// signals, which come over the channel layer as Channels' runworker receives them. There is nothing to be acked: a call that was taken is lost
-// when the worker dies, as with runworker. What is given back or sent on is sent again.
+// layerSource is the consumer of a worker where WEBSOCKET_WORKERS is "channels": the broker's, for tasks, and beside it the
+// calls of signals, which come over the channel layer as Channels' runworker receives them. There is nothing to be acked: a
+// call that was taken is lost when the worker dies, as with runworker. What is given back or sent on is sent again.
 type layerSource struct {
 	consumer
 	layer  channelslayer.Layer
@@ -287,7 +288,8 @@ func (d *layerDelivery) complete(_ context.Context, _ *celeryproto.ResultMeta, d
 
 func (d *layerDelivery) reject(ctx context.Context) error { return d.send(ctx, d.queue, nil) }
 
-// requeue implements delivery. During the wait the call takes a place of the prefetch window, which is the rest that the others get.
+// requeue implements delivery. During the wait the call takes a place of the prefetch window, which is the rest that the others
+// get.
 func (d *layerDelivery) requeue(ctx context.Context, envelope []byte, wait, _ time.Duration) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

@@ -12,23 +12,23 @@ import (
 	"github.com/dfws/dfws/channelslayer"
 )
 
-// The message of the channel layer that carries a call of a signal where the workers are Channels' (df_websockets 1.2, tasks.call_task,
-// consumers.BackgroundConsumer.process_signal).
+// The message of the channel layer that carries a call of a signal where the workers are Channels' (df_websockets 1.2,
+// tasks.call_task, consumers.BackgroundConsumer.process_signal).
 const (
 	LayerCallType = "process.signal"
 	LayerCallArgs = "args"
 )
 
-// LayerPublisher puts calls of signals on channels of the layer, named like the queues, as df_websockets means to do with WEBSOCKET_WORKERS =
-// "channels". Channels' own workers (manage.py worker) and Go workers of such a site read them.
+// LayerPublisher puts calls of signals on channels of the layer, named like the queues, as df_websockets means to do with
+// WEBSOCKET_WORKERS = "channels". Channels' own workers (manage.py worker) and Go workers of such a site read them.
 type LayerPublisher struct {
 	Layer interface {
 		Send(ctx context.Context, channel string, m channelslayer.Message) error
 	}
 }
 
-// Publish sends the calls of a Plan one after the other. channelslayer.ErrChannelFull when a queue's workers are too far behind: those
-// before it were sent.
+// Publish sends the calls of a Plan one after the other. channelslayer.ErrChannelFull when a queue's workers are too far
+// behind: those before it were sent.
 func (p *LayerPublisher) Publish(ctx context.Context, calls ...redisbroker.Message) error {
 	for _, call := range calls {
 		m, err := LayerCall(call.Envelope)
@@ -56,7 +56,8 @@ func LayerCall(args []byte) (channelslayer.Message, error) {
 	return channelslayer.Message{"type": LayerCallType, LayerCallArgs: list}, nil
 }
 
-// layerValue gives numbers the types that a layer's message has. An integer of more than 64 bits is refused by msgpack, in Python, too.
+// layerValue gives numbers the types that a layer's message has. An integer of more than 64 bits is refused by msgpack, in
+// Python, too.
 func layerValue(v any) any {
 	switch v := v.(type) {
 	case json.Number:
