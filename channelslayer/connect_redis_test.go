@@ -112,7 +112,7 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// The rights that ARCHITECTURE and README ask for suffice: the layer's keys, channels and commands.
+// These rights suffice: the keys, channels and commands of the layer, and of the receivers beside it.
 func TestACL(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
