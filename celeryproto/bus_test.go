@@ -128,7 +128,7 @@ func TestControlIsFor(t *testing.T) {
 func TestDecodeControlVariants(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]*ControlMessage{
-		`{"method":"ping"}`: {Method: "ping"},
+		`{"method":"ping"}`: {Method: "ping"}, `{"method":"ping","destination":[]}`: {Method: "ping"}, `{"method":"ping","destination":""}`: {Method: "ping"},
 		`{"method":"ping","arguments":null,"destination":"w1@h","reply_to":{},"x":1}`: {
 			Method: "ping", Destination: []string{"w1@h"}, Extra: Members{{Key: "x", Value: Raw("1")}},
 		},

@@ -147,18 +147,24 @@ func (e *Envelope) busExpires() float64 {
 	return seconds
 }
 
-// texts is an array of texts, a single text, or nothing.
+// texts is an array of texts, a single text, or nothing, which an empty array or text says too: Python tests them for truth.
 func (r *fieldReader) texts(key string) []string {
 	value := r.raw(key)
 	switch value.Kind() {
 	case KindInvalid:
 		return nil
 	case KindString:
-		return []string{r.text(key)}
+		if text := r.text(key); text != "" {
+			return []string{text}
+		}
+		return nil
 	}
 	elements, err := value.Array()
 	if err != nil {
 		r.fail(key, err)
+		return nil
+	}
+	if len(elements) == 0 {
 		return nil
 	}
 	texts := make([]string, len(elements))
