@@ -85,6 +85,8 @@ type WebSocket struct {
 	CachePrefix string `json:"cache_prefix"`
 	// CacheExpire is WEBSOCKET_CACHE_EXPIRE; default ten hours. Tickets live as long.
 	CacheExpire Seconds `json:"cache_expire"`
+	// CustomTopics says that WEBSOCKET_TOPIC_SERIALIZER is not df_websockets' own, so that a topic does not tell whose it is.
+	CustomTopics bool `json:"custom_topics"`
 	// Workers is WEBSOCKET_WORKERS; WorkersCelery, the default, or WorkersChannels.
 	Workers string `json:"workers"`
 }
@@ -95,6 +97,11 @@ type DFWS struct {
 	RedisURL Secret `json:"redis_url"`
 	// KeyPrefix starts each key of dfws; default "dfws:". It must not start with the channel layer's prefix.
 	KeyPrefix string `json:"key_prefix"`
+	// Installed says that the Django app "dfws" is part of the site, and so writes tickets and answers callbacks; default true. The settings
+	// can be exported without installing it.
+	Installed bool `json:"installed"`
+	// CallbackKeys are keys that derive from SECRET_KEY and its fallbacks, in hex, for questions about handshakes; the first one is used.
+	CallbackKeys []Secret `json:"callback_keys"`
 	// GoQueue is the queue of Go handlers that name none; default "go". No Python worker consumes it.
 	GoQueue string `json:"go_queue"`
 }
@@ -202,6 +209,6 @@ func defaultSettings() *Settings {
 			Backend: CoreLayerBackend, Prefix: "asgi", Expiry: 60, GroupExpiry: day, Capacity: 100,
 			RandomPrefixLength: 12, SerializerFormat: "msgpack",
 		},
-		DFWS: DFWS{KeyPrefix: "dfws:", GoQueue: "go"},
+		DFWS: DFWS{KeyPrefix: "dfws:", GoQueue: "go", Installed: true},
 	}
 }

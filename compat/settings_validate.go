@@ -50,9 +50,14 @@ func (s *Site) check(f *faults) {
 	if s.SessionCookieAge <= 0 {
 		f.addf("site.session_cookie_age", "is not positive")
 	}
-	for i, key := range s.SessionSigningKeys {
+	checkKeys(f, "site.session_signing_keys", s.SessionSigningKeys)
+}
+
+// checkKeys notes what is no derived key.
+func checkKeys(f *faults, setting string, keys []Secret) {
+	for i, key := range keys {
 		if b, err := hex.DecodeString(key.Reveal()); err != nil || len(b) != signingKeySize {
-			f.addf("site.session_signing_keys", "number %d is not %d bytes in hex", i+1, signingKeySize)
+			f.addf(setting, "number %d is not %d bytes in hex", i+1, signingKeySize)
 		}
 	}
 }
@@ -109,6 +114,7 @@ func (d *DFWS) check(f *faults, s *Settings) {
 		f.addf("dfws.key_prefix", "%q starts with the channel layer's prefix %q, whose flush() would delete the keys", d.KeyPrefix, layer)
 	}
 	required(f, "dfws.go_queue", d.GoQueue)
+	checkKeys(f, "dfws.callback_keys", d.CallbackKeys)
 	if d.GoQueue != "" && d.GoQueue == s.WebSocket.DefaultQueue {
 		f.addf("dfws.go_queue", "%q is also websocket.default_queue: Python workers take the Go handlers' signals from it and drop them", d.GoQueue)
 	}

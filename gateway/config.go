@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,9 @@ const (
 	DefaultUpstreamDialTimeout   = 5 * time.Second
 	DefaultUpstreamHeaderTimeout = 2 * time.Minute
 	DefaultUpstreamIdleTimeout   = 1500 * time.Millisecond
+	// DefaultCallbackTimeout and DefaultCallbackConcurrency bound the questions to Django about windows.
+	DefaultCallbackTimeout     = 3 * time.Second
+	DefaultCallbackConcurrency = 8
 	// DefaultUpstreamIdleConns is how many idle connections to the application server are kept.
 	DefaultUpstreamIdleConns = 128
 )
@@ -87,6 +91,19 @@ type Config struct {
 	// header forges another one; nginx and gunicorn drop them, too. false: they are dropped.
 	AllowUnderscoreHeaders bool
 
+	// Identify lists how windows are identified, in this order: the Strategy constants. A strategy that cannot decide hands over to the
+	// next one. Empty: StrategyAuto.
+	Identify []string
+	// CallbackURL is where StrategyCallback asks Django, in the forms of Upstream. nil: Upstream.
+	CallbackURL *url.URL
+	// CallbackTimeout is how long Django may take for one answer. 0: 3 s.
+	CallbackTimeout time.Duration
+	// CallbackConcurrency bounds the questions under way; other handshakes wait. 0: 8.
+	CallbackConcurrency int
+	// TopicsOfOthers gives a window all topics of its page as df_websockets does, although they were bound for a user who is not
+	// logged in any more. false: it gets its own topic and broadcasts. Tickets are always bound to their user.
+	TopicsOfOthers bool
+
 	// AllowedOrigins lists further origins whose pages may open windows, as in CSRF_TRUSTED_ORIGINS ("https://example.com",
 	// "https://*.example.com"). "*" allows every page of the world to act as the visitor, as daphne does. The site's own host and
 	// CSRF_TRUSTED_ORIGINS are always allowed.
@@ -112,7 +129,7 @@ type Config struct {
 	PingInterval time.Duration
 	// PongTimeout is how long it may take to answer before it is closed. 0: 30 s.
 	PongTimeout time.Duration
-	// ConnectTimeout bounds a handshake: reading the ticket and joining the groups, each. 0: 5 s.
+	// ConnectTimeout bounds a handshake: identifying the window and joining the groups, together. 0: 5 s.
 	ConnectTimeout time.Duration
 	// WriteTimeout is how long a socket may take for 32 KiB before it is cut. 0: 10 s.
 	WriteTimeout time.Duration
@@ -145,6 +162,11 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.UpstreamHeaderTimeout, DefaultUpstreamHeaderTimeout)
 	orDefault(&c.UpstreamIdleTimeout, DefaultUpstreamIdleTimeout)
 	orDefault(&c.UpstreamIdleConns, DefaultUpstreamIdleConns)
+	orDefault(&c.CallbackTimeout, DefaultCallbackTimeout)
+	orDefault(&c.CallbackConcurrency, DefaultCallbackConcurrency)
+	if len(c.Identify) == 0 {
+		c.Identify = []string{StrategyAuto}
+	}
 	orDefault(&c.MaxWindows, DefaultMaxWindows)
 	orDefault(&c.MaxFrameBytes, DefaultMaxFrameBytes)
 	orDefault(&c.LargeFrameBytes, DefaultLargeFrameBytes)
@@ -186,7 +208,21 @@ func (c *Config) validate() error {
 	} else if !strings.HasPrefix(c.Settings.WebSocket.URL, "/") {
 		addf("Settings.WebSocket.URL: %q is not a path", c.Settings.WebSocket.URL)
 	}
-	c.validateUpstream(addf)
+	for _, p := range c.TrustedProxies {
+		if !p.IsValid() {
+			addf("TrustedProxies: holds a prefix that is none")
+		}
+	}
+	if c.FindUpstream != nil && c.Upstream != nil {
+		addf("Upstream: must be nil with FindUpstream")
+	}
+	validateServer("Upstream", c.Upstream, addf)
+	validateServer("CallbackURL", c.CallbackURL, addf)
+	for _, name := range c.Identify {
+		if !slices.Contains(strategyNames, name) {
+			addf("Identify: %q is none of %s", name, strings.Join(strategyNames, ", "))
+		}
+	}
 	for _, origin := range c.AllowedOrigins {
 		if err := checkOriginPattern(origin); err != nil {
 			addf("AllowedOrigins: %q: %w", origin, err)
@@ -201,6 +237,8 @@ func (c *Config) validate() error {
 		{"UpstreamHeaderTimeout", int64(c.UpstreamHeaderTimeout), true},
 		{"UpstreamIdleTimeout", int64(c.UpstreamIdleTimeout), false},
 		{"UpstreamIdleConns", int64(c.UpstreamIdleConns), false},
+		{"CallbackTimeout", int64(c.CallbackTimeout), false},
+		{"CallbackConcurrency", int64(c.CallbackConcurrency), false},
 		{"MaxWindows", int64(c.MaxWindows), true},
 		{"MaxFrameBytes", int64(c.MaxFrameBytes), false},
 		{"LargeFrameBytes", int64(c.LargeFrameBytes), false},
@@ -229,34 +267,26 @@ func (c *Config) validate() error {
 	return errors.Join(faults...)
 }
 
-func (c *Config) validateUpstream(addf func(string, ...any)) {
-	for _, p := range c.TrustedProxies {
-		if !p.IsValid() {
-			addf("TrustedProxies: holds a prefix that is none")
-		}
-	}
-	u := c.Upstream
+// validateServer checks the address of an application server.
+func validateServer(field string, u *url.URL, addf func(string, ...any)) {
 	if u == nil {
 		return
 	}
-	if c.FindUpstream != nil {
-		addf("Upstream: must be nil with FindUpstream")
-	}
 	switch {
 	case u.User != nil:
-		addf("Upstream: must hold no credentials")
+		addf("%s: must hold no credentials", field)
 	case u.RawQuery != "" || u.Fragment != "":
-		addf("Upstream: must have no query and no fragment")
+		addf("%s: must have no query and no fragment", field)
 	case u.Scheme == "unix":
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
-			addf("Upstream: %q is not like unix:///run/app.sock", u.Redacted())
+			addf("%s: %q is not like unix:///run/app.sock", field, u.Redacted())
 		}
 	case u.Scheme != "http" && u.Scheme != "https":
-		addf("Upstream: scheme %q is not http, https or unix", u.Scheme)
+		addf("%s: scheme %q is not http, https or unix", field, u.Scheme)
 	case u.Host == "":
-		addf("Upstream: host: missing")
+		addf("%s: host: missing", field)
 	case u.Path != "" && u.Path != "/":
-		addf("Upstream: path %q: requests keep their path, so there must be none", u.Path)
+		addf("%s: path %q: requests keep their path, so there must be none", field, u.Path)
 	}
 }
 

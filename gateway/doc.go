@@ -3,7 +3,7 @@
 // application server.
 //
 //	          ┌──────────────────────────── gateway ───────────────────────────┐
-//	browser ──┤ handshake ─ ticket ─ groups ─ 101                              │
+//	browser ──┤ handshake ─ identity ─ groups ─ 101                            │
 //	  │  ▲    │     reader ── decode ── plan ── publisher ─────────────────────┼──▶ queues of Celery (Redis)
 //	  │  └────┤     outbox ◀── fan-out ◀── hub ◀── receiver ◀──────────────────┼─── groups of the channel layer (Redis)
 //	  │       │        ▲── heartbeat, revocations ◀────────────────────────────┼─── tickets, revocations (Redis)
@@ -14,10 +14,8 @@
 //
 //  1. The request asks for a websocket at exactly WEBSOCKET_URL. Method, version, key and Origin are checked from the request alone.
 //     Until the registry of signals was read once: 503.
-//  2. The window is counted in (Config.MaxWindows) and identified: the cookie dfwskey names a ticket that Django wrote when it
-//     rendered the page. If the handshake shows the session that the ticket is bound to, the window has the ticket's user and all its
-//     groups; if not, it is anonymous with its public groups; without a ticket it is anonymous without groups, as with daphne when the cache
-//     entry has expired. Redis away: 503.
+//  2. The window is counted in (Config.MaxWindows) and identified by the strategies of Config.Identify, one after the other until one
+//     decides; see below. Whoever had to be asked is away: 503.
 //  3. The groups are joined, in the hub and, the first window of a group, in the channel layer. What arrives from now on waits in
 //     the window's outbox.
 //  4. 101: a page that sees its socket open misses nothing from then on. No subprotocol, no compression.
@@ -28,6 +26,19 @@
 //
 // On a site whose WEBSOCKET_WORKERS is "channels" signals go to channels of the layer instead of the broker (layerQueue); a channel that is
 // full closes the window with 1013.
+//
+// # Who sits behind a window
+//
+//	ticket     the cookie dfwskey names a ticket that Django wrote when it rendered the page. If the handshake shows the session that the
+//	           ticket is bound to, the window has the ticket's user and all its groups. If not, nothing is decided.
+//	callback   Django runs the site's middlewares and WINDOW_INFO_MIDDLEWARES on the handshake, as df_websockets' consumer does, and the
+//	           window gets what they say. Question and answer are signed with a key that derives from SECRET_KEY. A bounded number
+//	           is under way; a server that fails five times in a row is not asked for one to thirty seconds, and the log says why.
+//	anonymous  decides for each window that nobody is logged in; it has the topics of a visitor's page, and of a user's page the
+//	           public ones.
+//
+// When nobody decides, the window is anonymous: with its own topic and broadcasts if it has a ticket, else without groups, as with
+// daphne when the cache entry has expired. Topics that a page was bound to for one user are for that user alone, see topicRules.
 //
 // # Goroutines
 //
@@ -103,7 +114,9 @@
 //   - Signals without a handler, and those that no handler lets a browser call, stop here.
 //   - Slow readers are closed; daphne keeps everything in memory. Windows have no maximal age; daphne closes them after a day.
 //   - A logout closes the windows of its session.
-//   - The whole MIDDLEWARE chain does not run at connect: it ran when the page was rendered.
+//   - The whole MIDDLEWARE chain does not run at connect, if there is a ticket: it ran when the page was rendered.
+//   - Topics that a page was bound to for one user do not serve another one, nor a visitor (Config.TopicsOfOthers loosens it).
+//   - A session whose hash was made with one of SECRET_KEY_FALLBACKS is accepted, as Django does; channels deletes it.
 //   - A layer message of another type than ws_message is dropped; in Python it calls any method of that name.
 //   - A hung broker does not stop the world.
 package gateway

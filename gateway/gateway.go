@@ -101,8 +101,7 @@ func newGateway(cfg Config, p ports) (*Gateway, error) {
 	}
 	g.upgrader = newUpgrader()
 	g.memberships = newMemberships(g.hub, p.receiver, cfg.ConnectTimeout, g.log)
-	var err error
-	if g.identifier, err = newIdentifier(p.tickets, g.revoked, site); err != nil {
+	if err := g.chooseStrategies(); err != nil {
 		return nil, err
 	}
 	if cfg.Upstream != nil || cfg.FindUpstream != nil {

@@ -68,7 +68,7 @@ func (g *Gateway) open(w http.ResponseWriter, r *http.Request) *refusal {
 	defer cancel()
 	found, err := g.identifier.identify(ctx, readHandshake(r, g.identifier.site))
 	if err != nil {
-		g.samples.handshakes.warn(g.log, "handshake refused: the ticket could not be read", "err", err)
+		g.samples.handshakes.warn(g.log, "handshake refused: the window could not be identified", "err", err)
 		return &refusal{http.StatusServiceUnavailable, RefusedIdentify, "the window cannot be identified now"}
 	}
 	g.observer.identified(found.outcome)
@@ -80,7 +80,7 @@ func (g *Gateway) open(w http.ResponseWriter, r *http.Request) *refusal {
 		g.samples.handshakes.warn(g.log, "handshake refused: the channel layer did not take the groups", "err", err)
 		return &refusal{http.StatusServiceUnavailable, RefusedJoin, "the channel layer does not answer now"}
 	}
-	if err := g.upgrade(w, r, win); err != nil {
+	if err := g.upgrade(w, r, win, found.cookies); err != nil {
 		g.memberships.leave(win)
 		g.log.Debug("handshake broken", "window", win.identity.window, "err", err)
 		return &refusal{reason: RefusedConnection}
@@ -155,9 +155,13 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 var errHandshake = errors.New("gateway: handshake not answered")
 
 // upgrade answers 101. After an error nothing more can be sent.
-func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, win *window) error {
+func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, win *window, cookies []string) error {
 	s := &socket{w: win}
-	ws, err := g.upgrader.Upgrade(&hijacker{ResponseWriter: w, s: s}, r, nil)
+	var header http.Header
+	if len(cookies) > 0 {
+		header = http.Header{"Set-Cookie": cookies}
+	}
+	ws, err := g.upgrader.Upgrade(&hijacker{ResponseWriter: w, s: s}, r, header)
 	if err != nil {
 		if s.Conn == nil {
 			http.Error(w, errHandshake.Error(), http.StatusInternalServerError)

@@ -22,7 +22,7 @@ const (
 	RefusedFull       = "full"       // 503: Config.MaxWindows are open
 	RefusedDraining   = "draining"   // 503: the gateway is starting or stopping
 	RefusedRegistry   = "registry"   // 503: the registry of signals was not read yet
-	RefusedIdentify   = "identify"   // 503: the ticket could not be read
+	RefusedIdentify   = "identify"   // 503: whoever knows about the window did not answer
 	RefusedJoin       = "join"       // 503: the channel layer did not take the groups
 	RefusedConnection = "connection" // the connection broke while the handshake was answered
 )

@@ -65,12 +65,15 @@ type handshake struct {
 	csrfCookie string
 	userAgent  string
 	session    string // text of the session cookie, "" if there is none
+	language   string // text of the language cookie, "" if there is none
+
+	request *http.Request
 }
 
 // readHandshake reads the request as df_websockets' consumer sees it: cookies of the first Cookie header, repeated headers
 // joined with a comma, bytes as Latin-1.
 func readHandshake(r *http.Request, site *compat.Site) handshake {
-	h := handshake{userAgent: compat.Latin1(bounded(strings.Join(r.Header["User-Agent"], ","), maxUserAgent))}
+	h := handshake{userAgent: compat.Latin1(bounded(strings.Join(r.Header["User-Agent"], ","), maxUserAgent)), request: r}
 	if headers := r.Header["Cookie"]; len(headers) > 0 {
 		cookies := compat.ParseCookies(headers[0])
 		h.csrfCookie = cookies[site.CSRFCookieName]
@@ -82,8 +85,63 @@ func readHandshake(r *http.Request, site *compat.Site) handshake {
 	return h
 }
 
-// identifier finds out who sits behind a handshake, by ticket.
+// strategy is one way to find out who sits behind a handshake.
+type strategy interface {
+	// identify returns what it found. If that is not decided, the next strategy is asked, and what was found here counts when nobody
+	// decides. An error means that whoever had to be asked did not answer.
+	identify(ctx context.Context, h handshake) (identified, error)
+}
+
+// identified is the result of a strategy.
+type identified struct {
+	identity identity
+	groups   []string
+	outcome  string   // one of the Identified constants
+	decided  bool     // no other strategy need be asked
+	fault    error    // why the ticket is bad, for the log
+	cookies  []string // Set-Cookie headers for the answer to the handshake
+}
+
+// identifier finds out who sits behind a handshake: it asks its strategies, one after the other.
 type identifier struct {
+	site       *compat.Site
+	strategies []strategy
+	// failed is called for each strategy that gave no answer although it should have.
+	failed func(*identifyError)
+}
+
+// identify returns an error when no strategy decided and one of them could not be asked. Otherwise there is an answer, if only an
+// anonymous one.
+func (id *identifier) identify(ctx context.Context, h handshake) (identified, error) {
+	var best identified
+	var errs []error
+	for _, s := range id.strategies {
+		found, err := s.identify(ctx, h)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+			if failure, ok := errors.AsType[*identifyError](err); ok && id.failed != nil {
+				id.failed(failure)
+			}
+		case found.decided:
+			return found, nil
+		case best.outcome == "":
+			best = found
+		}
+	}
+	return best, errors.Join(errs...)
+}
+
+// anonymousIdentity is the window info of a visitor who is not logged in.
+func anonymousIdentity(site *compat.Site, h handshake) identity {
+	info := compat.AnonymousWindowInfo(compat.Handshake{
+		WindowKey: h.windowKey, CSRFCookie: h.csrfCookie, UserAgent: h.userAgent, LanguageCode: site.LanguageCode,
+	})
+	return identity{raw: info.AppendJSON(nil), window: windowHash(h.windowKey)}
+}
+
+// ticketStrategy reads the ticket that Django wrote when it rendered the page.
+type ticketStrategy struct {
 	tickets  tickets
 	revoked  *revocations
 	site     *compat.Site
@@ -91,8 +149,8 @@ type identifier struct {
 	now      func() time.Time
 }
 
-func newIdentifier(t tickets, revoked *revocations, site *compat.Site) (*identifier, error) {
-	id := &identifier{tickets: t, revoked: revoked, site: site, now: time.Now}
+func newTicketStrategy(t tickets, revoked *revocations, site *compat.Site) (*ticketStrategy, error) {
+	id := &ticketStrategy{tickets: t, revoked: revoked, site: site, now: time.Now}
 	if site.SessionEngine == djangostate.SignedCookiesEngine {
 		reader := &djangostate.SessionReader{MaxAge: site.SessionCookieAge.Duration()}
 		for i, text := range site.SessionSigningKeys {
@@ -107,17 +165,9 @@ func newIdentifier(t tickets, revoked *revocations, site *compat.Site) (*identif
 	return id, nil
 }
 
-// identified is the result of identify.
-type identified struct {
-	identity identity
-	groups   []string
-	outcome  string // one of the Identified constants
-	fault    error  // why the ticket is bad, for the log
-}
-
-// identify returns an error only when Redis does not answer. Everything else has an answer, if only an anonymous one.
-func (id *identifier) identify(ctx context.Context, h handshake) (identified, error) {
-	anonymous := identified{identity: identity{raw: id.anonymous(h), window: windowHash(h.windowKey)}}
+// identify implements strategy. It returns an error only when Redis does not answer.
+func (id *ticketStrategy) identify(ctx context.Context, h handshake) (identified, error) {
+	anonymous := identified{identity: anonymousIdentity(id.site, h)}
 	if h.windowKey == "" {
 		anonymous.outcome = IdentifiedNoKey
 		return anonymous, nil
@@ -132,22 +182,19 @@ func (id *identifier) identify(ctx context.Context, h handshake) (identified, er
 		anonymous.outcome, anonymous.fault = IdentifiedBadTicket, err
 		return anonymous, nil
 	case err != nil:
-		return identified{}, err
+		return identified{}, &identifyError{strategy: StrategyTicket, reason: IdentifyAway, err: err}
 	}
 	return id.judge(t, h, anonymous), nil
 }
 
 // judge decides what the ticket is worth to this handshake.
-func (id *identifier) judge(t *dispatch.Ticket, h handshake, anonymous identified) identified {
+func (id *ticketStrategy) judge(t *dispatch.Ticket, h handshake, anonymous identified) identified {
 	public := anonymous
 	public.groups, public.outcome = uniqueGroups(t.PublicGroups), IdentifiedOther
 	if !id.bound(t, h) {
 		return public
 	}
-	who := identity{window: anonymous.identity.window, session: t.Session, user: t.User, stamp: t.Stamp}
-	if t.Binding == dispatch.BindAuth {
-		who.made = t.Created.UnixNano()
-	}
+	who := hangsOn(t, anonymous.identity.window)
 	if id.revoked.covers(&who) {
 		public.outcome = IdentifiedRevoked
 		return public
@@ -162,11 +209,21 @@ func (id *identifier) judge(t *dispatch.Ticket, h handshake, anonymous identifie
 		identity: who,
 		groups:   uniqueGroups(t.Groups),
 		outcome:  IdentifiedTicket,
+		decided:  true,
 	}
 }
 
+// hangsOn is the identity of a ticket, without its window info: what a revocation must hit to end it.
+func hangsOn(t *dispatch.Ticket, window string) identity {
+	who := identity{window: window, session: t.Session, user: t.User, stamp: t.Stamp}
+	if t.Binding == dispatch.BindAuth {
+		who.made = t.Created.UnixNano()
+	}
+	return who
+}
+
 // bound says whether the handshake has the session that the ticket was made for.
-func (id *identifier) bound(t *dispatch.Ticket, h handshake) bool {
+func (id *ticketStrategy) bound(t *dispatch.Ticket, h handshake) bool {
 	c := dispatch.Credentials{SessionCookie: h.session}
 	if t.Binding == dispatch.BindAuth && id.sessions != nil && h.session != "" {
 		// A session that Django would not accept either serves nothing. A visitor's session has neither user nor hash.
@@ -175,13 +232,6 @@ func (id *identifier) bound(t *dispatch.Ticket, h handshake) bool {
 		}
 	}
 	return t.Serves(c)
-}
-
-// anonymous is the window info of a visitor who is not logged in.
-func (id *identifier) anonymous(h handshake) []byte {
-	return compat.AnonymousWindowInfo(compat.Handshake{
-		WindowKey: h.windowKey, CSRFCookie: h.csrfCookie, UserAgent: h.userAgent, LanguageCode: id.site.LanguageCode,
-	}).AppendJSON(nil)
 }
 
 // uniqueGroups drops repeated names.

@@ -210,16 +210,12 @@ func FuzzHandshake(f *testing.F) {
 	f.Add("dfwskey=abc; sessionid=x", "Mozilla/5.0")
 	f.Add(`dfwskey="a\073b"; csrftoken="\377"`, "\xff\x00")
 	site := &testSettings().Site
-	id, err := newIdentifier(nil, newRevocations(time.Now), site)
-	if err != nil {
-		f.Fatal(err)
-	}
 	f.Fuzz(func(t *testing.T, cookie, agent string) {
 		h := readHandshake(&http.Request{Header: http.Header{"Cookie": {cookie}, "User-Agent": {agent}}}, site)
 		if len(h.windowKey) > maxWindowKey {
 			t.Errorf("window key of %d bytes", len(h.windowKey))
 		}
-		if _, err := compat.DecodeWindowInfo(id.anonymous(h)); err != nil {
+		if _, err := compat.DecodeWindowInfo(anonymousIdentity(site, h).raw); err != nil {
 			t.Errorf("window info: %v", err)
 		}
 	})

@@ -18,6 +18,9 @@ const (
 // How a window was identified: the labels that [Observer.Identified] gets.
 const (
 	IdentifiedTicket    = "ticket"     // by its ticket
+	IdentifiedCallback  = "callback"   // Django was asked
+	IdentifiedNative    = "native"     // by Django's cache, session and user table
+	IdentifiedAnonymous = "anonymous"  // nobody is logged in on this site: its topics alone
 	IdentifiedNoKey     = "no_key"     // no window key: anonymous, no groups
 	IdentifiedNoTicket  = "no_ticket"  // no ticket, or an expired one: anonymous, no groups
 	IdentifiedOther     = "mismatch"   // another session than the ticket's: anonymous, public groups only
@@ -53,6 +56,8 @@ type Observer struct {
 	Refused func(reason string)
 	// Identified is called for each handshake, with one of the Identified constants.
 	Identified func(outcome string)
+	// IdentifyFailed is called when a strategy gave no answer about a handshake, with one of the Strategy and one of the Identify constants.
+	IdentifyFailed func(strategy, reason string)
 	// Connected is called for each accepted window with the time from request to answer.
 	Connected func(d time.Duration)
 	// FrameReceived is called for each frame of a browser.
@@ -101,6 +106,12 @@ func (o *Observer) refused(reason string) {
 func (o *Observer) identified(outcome string) {
 	if o.Identified != nil {
 		o.Identified(outcome)
+	}
+}
+
+func (o *Observer) identifyFailed(strategy, reason string) {
+	if o.IdentifyFailed != nil {
+		o.IdentifyFailed(strategy, reason)
 	}
 }
 

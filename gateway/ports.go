@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat/dispatch"
@@ -53,6 +54,12 @@ type health interface {
 	layer(ctx context.Context) error
 }
 
+// answers is Django, asked about a handshake: callback.
+type answers interface {
+	// ask returns an *identifyError when there is no answer.
+	ask(ctx context.Context, r *http.Request) (*dispatch.Answer, error)
+}
+
 // ports are all of them.
 type ports struct {
 	tickets   tickets
@@ -60,4 +67,5 @@ type ports struct {
 	planner   planner
 	publisher publisher
 	health    health
+	answers   answers // nil if Django cannot be asked
 }

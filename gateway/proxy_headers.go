@@ -72,7 +72,7 @@ func (rules *headerRules) dropForged(h http.Header, trusted bool) {
 		// With underscores allowed, they count as what WSGI makes of them. A proxy before us that is trusted writes hyphens, and may
 		// have let the others through.
 		plain := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		if rules.says(plain) && (!trusted || plain != name) {
+		if strings.HasPrefix(plain, ownHeaders) || rules.says(plain) && (!trusted || plain != name) {
 			delete(h, name)
 		}
 	}

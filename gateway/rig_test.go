@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -32,6 +33,7 @@ type rig struct {
 	receiver  *fakeReceiver
 	publisher *fakePublisher
 	health    *fakeHealth
+	answers   answers // nil unless the test's configuration has a Django to ask
 	counts    *counts
 	logs      *logBuffer
 	server    *httptest.Server
@@ -64,6 +66,7 @@ func (c *counts) observer() Observer {
 		Closed:         func(code CloseCode, _ bool) { c.add("closed "+code.String(), 1) },
 		Refused:        func(reason string) { c.add("refused "+reason, 1) },
 		Identified:     func(outcome string) { c.add("identified "+outcome, 1) },
+		IdentifyFailed: func(strategy, reason string) { c.add("failed "+strategy+" "+reason, 1) },
 		FrameReceived:  func(outcome string) { c.add("frame "+outcome, 1) },
 		Throttled:      func() { c.add("throttled", 1) },
 		FramesDropped:  func(n int) { c.add("dropped", n) },
@@ -107,7 +110,7 @@ func testSettings() *compat.Settings {
 			SessionEngine: "django.contrib.sessions.backends.db",
 		},
 		WebSocket: compat.WebSocket{URL: "/ws/", DefaultQueue: "celery"},
-		DFWS:      compat.DFWS{KeyPrefix: "dfws:", GoQueue: "go"},
+		DFWS:      compat.DFWS{KeyPrefix: "dfws:", GoQueue: "go", Installed: true},
 	}
 }
 
@@ -149,11 +152,19 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	if err := cfg.validate(); err != nil {
 		t.Fatal(err)
 	}
+	if cfg.noCallback() == nil {
+		c, err := newCallback(&cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.client.CloseIdleConnections)
+		r.answers = c
+	}
 	planner, err := dispatch.NewDispatcher(dispatch.Config{Settings: cfg.Settings, Registry: testRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Gateway, err = newGateway(cfg, ports{r.tickets, r.receiver, planner, r.publisher, r.health})
+	r.Gateway, err = newGateway(cfg, ports{r.tickets, r.receiver, planner, r.publisher, r.health, r.answers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,3 +341,5 @@ func contextOf(t testing.TB) (context.Context, context.CancelFunc) {
 	t.Cleanup(stop)
 	return ctx, stop
 }
+
+func testLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

@@ -20,9 +20,15 @@ func realPorts(cfg *Config) (ports, error) {
 	if err != nil {
 		return ports{}, named("receiver", err)
 	}
-	return ports{
+	p := ports{
 		tickets: s.Store, receiver: layerPort{layerReceiver}, planner: s.Dispatcher, publisher: realPublisher(cfg), health: servicesHealth{s},
-	}, nil
+	}
+	if cfg.noCallback() == nil {
+		if p.answers, err = newCallback(cfg); err != nil {
+			return ports{}, err
+		}
+	}
+	return p, nil
 }
 
 // realPublisher puts signals where the site's workers look for them.

@@ -161,10 +161,21 @@ func isUser(t *testing.T, ctx context.Context, site *fullSite, w *harness.Window
 	}
 }
 
+// byTicket is the shared site behind a gateway that asks nobody about windows whose ticket is worth nothing.
+func byTicket(t *testing.T, ctx context.Context) *fullSite {
+	t.Helper()
+	site := *full(t)
+	site.gateway = must1(site.Gateway(ctx, harness.GatewayOptions{
+		Name: "ticket-gateway", Upstream: site.django.URL, Settings: site.settings, Args: []string{"--identify", "ticket"},
+	}))(t)
+	t.Cleanup(func() { must(t, site.gateway.Stop()) })
+	return &site
+}
+
 // TestForeignIdentity: a window key alone makes nobody somebody else.
 func TestForeignIdentity(t *testing.T) {
 	ctx := deadline(t)
-	site := full(t)
+	site := byTicket(t, ctx)
 	alice := harness.NewClient(site.gateway.URL)
 	must(t, alice.Login(ctx, "alice"))
 	must(t, alice.Page(ctx, objectTopic))
@@ -277,7 +288,7 @@ func ticketKey(windowKey string) string {
 // TestCorruptTickets: a ticket that cannot be read is none: counted, logged, and the window is anonymous.
 func TestCorruptTickets(t *testing.T) {
 	ctx := deadline(t)
-	site := full(t)
+	site := byTicket(t, ctx)
 	broker := site.Database(harness.BrokerDB)
 	defer broker.Close()
 	for _, ticket := range []string{

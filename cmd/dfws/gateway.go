@@ -30,6 +30,7 @@ const (
 // gatewayOptions are the options of `dfws gateway`; README.md has the same table.
 type gatewayOptions struct {
 	settings, listen, upstream, admin string
+	identify, callback                string
 	logFormat, logLevel               string
 	printConfig                       bool
 	origins                           app.List
@@ -48,6 +49,11 @@ func newGatewayOptions(env environment) (*app.Options, *gatewayOptions) {
 	set.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	set.BoolVar(&o.printConfig, "print-config", false, "print every option, its value and where it came from, and end")
 	set.Var(&o.origins, "allow-origin", "further `origin` whose pages may open windows (https://example.com, https://*.example.com); * for all, as daphne")
+	set.StringVar(&o.identify, "identify", gateway.StrategyAuto, "how windows are identified, in this order, comma-separated: ticket, callback, anonymous; auto: what the site allows")
+	set.StringVar(&o.callback, "callback", "", "`URL` of the Django server that is asked about windows, as upstream; empty: upstream")
+	set.DurationVar(&o.CallbackTimeout, "callback-timeout", gateway.DefaultCallbackTimeout, "how long Django may take for an answer about a window")
+	set.IntVar(&o.CallbackConcurrency, "callback-concurrency", gateway.DefaultCallbackConcurrency, "questions to Django under way; other handshakes wait")
+	set.BoolVar(&o.TopicsOfOthers, "topics-of-others", false, "windows keep topics that were bound for a user who is not logged in any more, as daphne")
 	set.BoolVar(&o.TrustForwarded, "trust-forwarded", false, "keep X-Forwarded-… of requests: only behind a proxy that sets them itself")
 	set.BoolVar(&o.AllowUnderscoreHeaders, "allow-underscore-headers", false, "pass headers with _ in their name on to Django")
 	set.IntVar(&o.MaxWindows, "max-windows", gateway.DefaultMaxWindows, "open windows; more get 503; -1: no limit")
@@ -96,9 +102,17 @@ func runGateway(ctx context.Context, args []string, env environment) error {
 	if err := writtenZeros(options, o); err != nil {
 		return usageError{err}
 	}
-	if o.Upstream, err = parseUpstream(o.upstream); err != nil {
+	if o.Upstream, err = parseServer("upstream", o.upstream); err != nil {
 		return usageError{err}
 	}
+	if o.CallbackURL, err = parseServer("callback", o.callback); err != nil {
+		return usageError{err}
+	}
+	var strategies app.List
+	if err := strategies.Set(o.identify); err != nil {
+		return usageError{err}
+	}
+	o.Identify = strategies
 	if logger, err = app.NewLogger(env.stderr, o.logFormat, o.logLevel); err != nil { // the settings file may have changed them
 		return usageError{err}
 	}
@@ -144,13 +158,14 @@ func writtenZeros(options *app.Options, o *gatewayOptions) error {
 	return errors.Join(faults...)
 }
 
-func parseUpstream(text string) (*url.URL, error) {
+// parseServer reads the address of an application server; nil for none.
+func parseServer(option, text string) (*url.URL, error) {
 	if text == "" {
 		return nil, nil
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, errors.New("upstream: not a URL") // the text may hold a password
+		return nil, fmt.Errorf("%s: not a URL", option) // the text may hold a password
 	}
 	return u, nil
 }

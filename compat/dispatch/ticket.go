@@ -93,18 +93,14 @@ func (t *Ticket) Serves(c Credentials) bool {
 
 // DecodeTicket reads a ticket. The error is a *TicketError.
 func DecodeTicket(b []byte) (*Ticket, error) {
-	if len(b) > maxTicketBytes {
-		return nil, &TicketError{Err: fmt.Errorf("more than %d bytes", maxTicketBytes)}
-	}
-	if err := celeryproto.CheckJSON(b, celeryproto.JSONLimits{}); err != nil {
-		return nil, &TicketError{Err: err}
-	}
-	members, err := celeryproto.Raw(b).Object()
+	d, err := newTicketDecoder(b)
 	if err != nil {
-		return nil, &TicketError{Err: err}
+		return nil, err
 	}
-	d := ticketDecoder{members: members}
-	t := d.decode()
+	t := d.identity()
+	if t != nil {
+		t.Groups, t.PublicGroups = d.groups("groups"), d.groups("public_groups")
+	}
 	if d.err != nil {
 		return nil, d.err
 	}
@@ -117,45 +113,24 @@ type ticketDecoder struct {
 	err     *TicketError
 }
 
+func newTicketDecoder(b []byte) (*ticketDecoder, error) {
+	if len(b) > maxTicketBytes {
+		return nil, &TicketError{Err: fmt.Errorf("more than %d bytes", maxTicketBytes)}
+	}
+	if err := celeryproto.CheckJSON(b, celeryproto.JSONLimits{}); err != nil {
+		return nil, &TicketError{Err: err}
+	}
+	members, err := celeryproto.Raw(b).Object()
+	if err != nil {
+		return nil, &TicketError{Err: err}
+	}
+	return &ticketDecoder{members: members}, nil
+}
+
 func (d *ticketDecoder) fail(field string, err error) {
 	if d.err == nil {
 		d.err = &TicketError{Field: field, Err: err}
 	}
-}
-
-func (d *ticketDecoder) decode() *Ticket {
-	if schema, _ := d.members.Get("schema"); schema.String() != ticketSchema {
-		d.fail("schema", fmt.Errorf("not supported, only %s is", ticketSchema))
-		return nil
-	}
-	t := &Ticket{
-		Created:      d.time("created"),
-		Binding:      Binding(d.text("binding")),
-		Session:      d.text("session"),
-		User:         d.text("user"),
-		Stamp:        d.text("stamp"),
-		Groups:       d.groups("groups"),
-		PublicGroups: d.groups("public_groups"),
-	}
-	switch t.Binding {
-	case BindNone:
-	case BindSession, BindAuth:
-		if t.Session == "" {
-			d.fail("session", errors.New("missing"))
-		}
-	default:
-		d.fail("binding", errors.New("not known"))
-	}
-	info, ok := d.members.Get("window_info")
-	if !ok {
-		d.fail("window_info", errors.New("missing"))
-		return nil
-	}
-	var err error
-	if t.WindowInfo, err = compat.DecodeWindowInfo(info); err != nil {
-		d.fail("window_info", err)
-	}
-	return t
 }
 
 // text reads a text; null and absent are "".

@@ -13,7 +13,7 @@ from django.core import signing
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from dfws import _df, export
+from dfws import _df, callback, export
 from dfws.plain import ExportError
 from tests import settings
 
@@ -57,6 +57,8 @@ def test_document() -> None:
         "timezone": "UTC",
         "accept_content": ["json"],
     }
+    keys = document["dfws"]["callback_keys"]
+    assert [len(key) for key in keys] == [64]
     assert document == {
         "schema": 1,
         "site": {
@@ -76,7 +78,14 @@ def test_document() -> None:
             "auth_user_model": "auth.user",
             "session_signing_keys": [],
         },
-        "websocket": {"url": "/ws/", "default_queue": "celery", "cache_prefix": "df_ws", "cache_expire": 36000, "workers": "celery"},
+        "websocket": {
+            "url": "/ws/",
+            "default_queue": "celery",
+            "cache_prefix": "df_ws",
+            "cache_expire": 36000,
+            "custom_topics": False,
+            "workers": "celery",
+        },
         "databases": {},
         "channel_layer": {
             "backend": "channels_redis.core.RedisChannelLayer",
@@ -90,7 +99,14 @@ def test_document() -> None:
             "random_prefix_length": 12,
             "serializer_format": "msgpack",
         },
-        "dfws": {"redis_url": f"{REDIS}/0", "key_prefix": "dfws:", "go_queue": "go", "gateway": {}},
+        "dfws": {
+            "redis_url": f"{REDIS}/0",
+            "key_prefix": "dfws:",
+            "go_queue": "go",
+            "installed": True,
+            "callback_keys": keys,
+            "gateway": {},
+        },
     }
 
 
@@ -146,6 +162,8 @@ def test_site_that_changed_everything(celery: Any, monkeypatch: pytest.MonkeyPat
         "redis_url": "redis://elsewhere",
         "key_prefix": "mine:",
         "go_queue": "golang",
+        "installed": True,
+        "callback_keys": [key.hex() for key in callback.signing_keys()],
         "gateway": {"max-windows": 7},
     }
 

@@ -80,6 +80,7 @@ func gatewayObserver(f factory) gateway.Observer {
 	closed := f.counters("dfws_gateway_windows_closed_total", "Windows that ended, by close code and by who was first.", "code", "by")
 	refused := f.counters("dfws_gateway_handshakes_refused_total", "Websocket handshakes that were not accepted.", "reason")
 	identified := f.counters("dfws_gateway_handshakes_identified_total", "How windows were identified.", "outcome")
+	identifyFailed := f.counters("dfws_gateway_identify_failures_total", "Times that a way to identify a window gave no answer.", "strategy", "reason")
 	connect := f.seconds("dfws_gateway_connect_seconds", "From a window's request to the gateway's acceptance.")
 	received := f.counters("dfws_gateway_frames_received_total", "Frames of browsers and what became of them.", "outcome")
 	throttled := f.counter("dfws_gateway_frames_throttled_total", "Frames that waited because their window sends too many.")
@@ -104,12 +105,13 @@ func gatewayObserver(f factory) gateway.Observer {
 			}
 			closed.WithLabelValues(code.String(), by).Inc()
 		},
-		Refused:       func(reason string) { refused.WithLabelValues(reason).Inc() },
-		Identified:    func(outcome string) { identified.WithLabelValues(outcome).Inc() },
-		Connected:     func(d time.Duration) { connect.Observe(d.Seconds()) },
-		FrameReceived: func(outcome string) { received.WithLabelValues(outcome).Inc() },
-		Throttled:     throttled.Inc,
-		Published:     func(err error) { published.WithLabelValues(outcomeOf(err)).Inc() },
+		Refused:        func(reason string) { refused.WithLabelValues(reason).Inc() },
+		Identified:     func(outcome string) { identified.WithLabelValues(outcome).Inc() },
+		IdentifyFailed: func(strategy, reason string) { identifyFailed.WithLabelValues(strategy, reason).Inc() },
+		Connected:      func(d time.Duration) { connect.Observe(d.Seconds()) },
+		FrameReceived:  func(outcome string) { received.WithLabelValues(outcome).Inc() },
+		Throttled:      throttled.Inc,
+		Published:      func(err error) { published.WithLabelValues(outcomeOf(err)).Inc() },
 		FramesSent: func(frames, bytes int) {
 			sent.Add(float64(frames))
 			sentBytes.Add(float64(bytes))

@@ -13,7 +13,7 @@ Five names are replaced, none of which a site usually imports:
 * ``df_websockets.tasks._trigger_signal_async`` and ``_call_ws_signal``: with WEBSOCKET_WORKERS = "channels" df_websockets waits for the
   channel layer by ``async_to_sync`` inside of the event loop, which raises RuntimeError. The calls are collected instead and awaited.
 
-Two methods of ``WebsocketMiddleware`` are wrapped in place: ``__init__`` and ``process_response``.
+Three methods of ``WebsocketMiddleware`` are wrapped in place: ``__init__``, ``process_request`` and ``process_response``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import threading
 from collections import OrderedDict, UserDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
-from functools import wraps
+from functools import lru_cache, wraps
 from importlib import metadata
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
@@ -38,7 +38,8 @@ from df_websockets.utils import valid_topic_name
 from df_websockets.window_info import WindowInfo
 from django.apps import apps
 from django.conf import settings
-from django.http import HttpRequest
+from django.core.cache import caches
+from django.http import HttpRequest, parse_cookie
 from django.http.response import HttpResponseBase
 
 WORKERS_CELERY: Final[str] = constants.WORKER_CELERY
@@ -80,6 +81,9 @@ class Hooks(Protocol):
     def middleware_made(self) -> None:
         """Note that this process serves pages."""
 
+    def request_came(self, request: HttpRequest) -> HttpResponseBase | None:
+        """Answer a request that is not for the site; None for all others."""
+
     def response_made(self, request: HttpRequest, response: HttpResponseBase) -> None:
         """Note that a page with topics is about to leave."""
 
@@ -111,6 +115,7 @@ def problems() -> list[str]:
             found.append(f"tasks.{function} does not use {', '.join(sorted(names))}")
     for owner, function, parameters in (
         (tasks, "call_task", ["worker_mode", "queue", "signal_args", "celery_options"]),
+        (WebsocketMiddleware, "process_request", ["self", "request"]),
         (WebsocketMiddleware, "process_response", ["self", "request", "response"]),
     ):
         member = getattr(owner, function, None)
@@ -338,6 +343,54 @@ def window_info(request: HttpRequest) -> Any:
     return WindowInfo.from_request(request)
 
 
+@lru_cache(maxsize=1)
+def handshake_handler() -> Any:
+    """Return the site's middlewares around a view that does nothing but ask who the user is.
+
+    df_websockets asks after the middlewares are done. If Django then gives the session another key (SECRET_KEY_FALLBACKS), nobody tells
+    the browser, which is logged out.
+    """
+    # Not at the start: it loads channels.
+    from df_websockets.consumers import WebsocketHandler
+
+    class Handler(WebsocketHandler):  # type: ignore[misc]
+        def _get_response(self, request: HttpRequest) -> HttpResponseBase:
+            user = getattr(request, "user", None)
+            bool(user is not None and user.is_authenticated)
+            response: HttpResponseBase = super()._get_response(request)
+            return response
+
+    handler = Handler()
+    handler.load_middleware()
+    return handler
+
+
+def run_handshake(scope: dict[str, Any]) -> tuple[HttpRequest, HttpResponseBase]:
+    """Send a handshake through the site's middlewares as df_websockets' consumer does; return its request, and the response."""
+    from df_websockets.consumers import DFConsumer
+
+    cookie = next((value for name, value in scope["headers"] if name == b"cookie"), b"")
+    consumer = DFConsumer()
+    # channels.sessions.CookieMiddleware: the first header alone.
+    consumer.scope = {**scope, "cookies": parse_cookie(cookie.decode("latin-1"))}
+    request: HttpRequest = consumer.build_http_request()
+    response: HttpResponseBase = handshake_handler().get_response(request)
+    request.window_key = request.COOKIES.get(constants.WEBSOCKET_KEY_COOKIE_NAME, "")  # type: ignore[attr-defined]
+    return request, response
+
+
+def window_topics(request: HttpRequest) -> list[str]:
+    """Return the texts of the topics that the consumer finds in the cache for a handshake."""
+    key = f"{ws_settings.WEBSOCKET_CACHE_PREFIX}{getattr(request, 'window_key', '')}"
+    topics: list[str] = json.loads(caches[ws_settings.WEBSOCKET_CACHE_BACKEND].get(key, "[]"))
+    return topics
+
+
+def custom_topics() -> bool:
+    """Tell whether WEBSOCKET_TOPIC_SERIALIZER is the site's own."""
+    return bool(ws_settings.WEBSOCKET_TOPIC_SERIALIZER != "df_websockets.topics.serialize_topic")
+
+
 def window_info_from_dict(values: dict[str, Any]) -> Any:
     """Read a WindowInfo back as a worker does."""
     return WindowInfo.from_dict(values)
@@ -345,12 +398,19 @@ def window_info_from_dict(values: dict[str, Any]) -> Any:
 
 def _wrap_middleware(hooks: Hooks) -> None:
     make = WebsocketMiddleware.__init__  # type: ignore[misc]
+    begin = WebsocketMiddleware.process_request  # type: ignore[attr-defined]
     finish = WebsocketMiddleware.process_response  # type: ignore[attr-defined]
 
     @wraps(make)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         make(self, *args, **kwargs)
         hooks.middleware_made()
+
+    @wraps(begin)
+    def process_request(self: Any, request: HttpRequest) -> HttpResponseBase | None:
+        # First, because process_response needs what it sets.
+        early: HttpResponseBase | None = begin(self, request)
+        return early or hooks.request_came(request)
 
     # In async sites Django calls it in a thread (MiddlewareMixin), so that sessions and users can be read in both worlds.
     @wraps(finish)
@@ -361,6 +421,7 @@ def _wrap_middleware(hooks: Hooks) -> None:
         return result
 
     WebsocketMiddleware.__init__ = __init__  # type: ignore[misc]
+    WebsocketMiddleware.process_request = process_request  # type: ignore[attr-defined]
     WebsocketMiddleware.process_response = process_response  # type: ignore[attr-defined]
 
 

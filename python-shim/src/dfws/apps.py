@@ -63,6 +63,11 @@ class _Hooks:
     def middleware_made(self) -> None:
         _serving()
 
+    def request_came(self, request: HttpRequest) -> HttpResponseBase | None:
+        from dfws import callback
+
+        return callback.answer(request)
+
     def response_made(self, request: HttpRequest, response: HttpResponseBase) -> None:
         from dfws import conf, tickets
 

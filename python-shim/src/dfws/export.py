@@ -19,12 +19,13 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Final
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends import signed_cookies
 from django.utils.encoding import force_bytes
 
-from dfws import __version__, _df, celery_settings, conf, databases, registry, store, tickets, urls
+from dfws import __version__, _df, callback, celery_settings, conf, databases, registry, store, tickets, urls
 from dfws.plain import ExportError, seconds
 
 SCHEMA: Final = 1
@@ -62,6 +63,7 @@ def document() -> dict[str, Any]:
             "default_queue": _df.default_queue(),
             "cache_prefix": _df.cache_prefix(),
             "cache_expire": tickets.expire(),
+            "custom_topics": _df.custom_topics(),
             "workers": _df.workers(),
         },
         "celery": celery,
@@ -71,6 +73,8 @@ def document() -> dict[str, Any]:
             "redis_url": conf.get().redis_url or celery["broker_url"],
             "key_prefix": store.key_prefix(),
             "go_queue": conf.get().go_queue,
+            "installed": apps.is_installed("dfws"),
+            "callback_keys": [key.hex() for key in callback.signing_keys()],
             "gateway": dict(conf.get().gateway),
         },
     }

@@ -95,7 +95,7 @@ def make(request: HttpRequest, response: HttpResponseBase, user: AbstractBaseUse
         stamp=None if user is None else _stamp(user),
         groups=_df.group_names(topics),
         public_groups=_df.group_names(_df.public_topics(window_info).intersection(topics)),
-        window_info=_to_dict(window_info),
+        window_info=window_info_values(window_info),
     )
 
 
@@ -124,7 +124,8 @@ def _stamp(user: AbstractBaseUser) -> str | None:
     return identity.user_stamp(user) if isinstance(user, get_user_model()) else None
 
 
-def _to_dict(window_info: Any) -> dict[str, Any]:
+def window_info_values(window_info: Any) -> dict[str, Any]:
+    """Return a window info as the gateway keeps it: with the permissions where Go handlers ask for them."""
     values: dict[str, Any] = window_info.to_dict()
     wanted = conf.get().ticket_permissions
     if wanted is None:
