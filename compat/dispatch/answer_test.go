@@ -19,7 +19,7 @@ func TestDecodeAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(a.Topics, a.Cookies, a.User, a.Stamp, a.Binding, a.Groups) != "[-broadcast -window.k] [sessionid=x; Path=/] auth.user.1 ab session []" {
+	if fmt.Sprintf("%v %v %v %v %v %v", a.Topics, a.Cookies, a.User, a.Stamp, a.Binding, a.Groups) != "[-broadcast -window.k] [sessionid=x; Path=/] auth.user.1 ab session []" {
 		t.Errorf("%+v", a)
 	}
 	for name, test := range map[string]struct{ old, text, field string }{
