@@ -21,7 +21,10 @@ type Settings struct {
 	Celery       Celery       `json:"celery"`
 	ChannelLayer ChannelLayer `json:"channel_layer"`
 	DFWS         DFWS         `json:"dfws"`
-	// Databases are those of DATABASES that are needed, by alias: the one that keeps results, when Celery.ResultDatabase names it.
+	// Native is nil in settings that were exported before it existed.
+	Native *Native `json:"native"`
+	// Databases are those of DATABASES that are needed, by alias: the one that keeps results, when Celery.ResultDatabase names it, and those
+	// that Native names.
 	Databases map[string]Database `json:"databases"`
 }
 

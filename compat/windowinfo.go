@@ -3,6 +3,7 @@ package compat
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/dfws/dfws/celeryproto"
 )
@@ -82,6 +83,37 @@ func AnonymousWindowInfo(h Handshake) *WindowInfo {
 		userAgent:    text{h.UserAgent, true},
 		languageCode: text{h.LanguageCode, true},
 	}
+}
+
+// WindowUser is a logged-in user in a window info.
+type WindowUser struct {
+	// PK is the primary key as kombu's JSON has it; required.
+	PK       celeryproto.Raw
+	Username string
+
+	IsSuperuser, IsStaff, IsActive bool
+}
+
+// UserWindowInfo is the window info of a logged-in user, as df_websockets makes it from a request. The error says that PK is no JSON.
+func UserWindowInfo(h Handshake, u WindowUser) (*WindowInfo, error) {
+	if err := celeryproto.CheckJSON(u.PK, celeryproto.JSONLimits{}); err != nil {
+		return nil, fmt.Errorf("compat: window info: user_pk: %w", err)
+	}
+	flag := func(set bool) celeryproto.Raw { return celeryproto.Raw(strconv.FormatBool(set)) }
+	text := func(s string) celeryproto.Raw { return celeryproto.AppendString(nil, s) }
+	return newWindowInfo(celeryproto.Members{
+		{Key: keyWindowKey, Value: text(h.WindowKey)},
+		{Key: keyUserPK, Value: u.PK},
+		{Key: keyUsername, Value: text(u.Username)},
+		{Key: keyIsSuperuser, Value: flag(u.IsSuperuser)},
+		{Key: keyIsStaff, Value: flag(u.IsStaff)},
+		{Key: keyIsActive, Value: flag(u.IsActive)},
+		{Key: keyCSRFCookie, Value: text(h.CSRFCookie)},
+		{Key: keyPerms, Value: celeryproto.Raw("null")},
+		{Key: keyUserAgent, Value: text(h.UserAgent)},
+		{Key: keyUserSet, Value: flag(true)},
+		{Key: keyLanguageCode, Value: text(h.LanguageCode)},
+	}), nil
 }
 
 // DecodeWindowInfo reads the second argument of a task, or the window info of a ticket. raw must be checked JSON. Members of an unexpected

@@ -52,6 +52,8 @@ const (
 	// DefaultCallbackTimeout and DefaultCallbackConcurrency bound the questions to Django about windows.
 	DefaultCallbackTimeout     = 3 * time.Second
 	DefaultCallbackConcurrency = 8
+	// DefaultRecheckInterval is half of the second in which a logout closes a window.
+	DefaultRecheckInterval = 500 * time.Millisecond
 	// DefaultUpstreamIdleConns is how many idle connections to the application server are kept.
 	DefaultUpstreamIdleConns = 128
 )
@@ -100,6 +102,11 @@ type Config struct {
 	CallbackTimeout time.Duration
 	// CallbackConcurrency bounds the questions under way; other handshakes wait. 0: 8.
 	CallbackConcurrency int
+	// Native is what StrategyNative asks; nil if the program has nothing like that, for the reason NoNative.
+	Native   Native
+	NoNative error
+	// RecheckInterval is how often the users behind windows that were identified natively are checked again. 0: 500 ms.
+	RecheckInterval time.Duration
 	// TopicsOfOthers gives a window all topics of its page as df_websockets does, although they were bound for a user who is not
 	// logged in any more. false: it gets its own topic and broadcasts. Tickets are always bound to their user.
 	TopicsOfOthers bool
@@ -164,6 +171,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.UpstreamIdleConns, DefaultUpstreamIdleConns)
 	orDefault(&c.CallbackTimeout, DefaultCallbackTimeout)
 	orDefault(&c.CallbackConcurrency, DefaultCallbackConcurrency)
+	orDefault(&c.RecheckInterval, DefaultRecheckInterval)
 	if len(c.Identify) == 0 {
 		c.Identify = []string{StrategyAuto}
 	}
@@ -239,6 +247,7 @@ func (c *Config) validate() error {
 		{"UpstreamIdleConns", int64(c.UpstreamIdleConns), false},
 		{"CallbackTimeout", int64(c.CallbackTimeout), false},
 		{"CallbackConcurrency", int64(c.CallbackConcurrency), false},
+		{"RecheckInterval", int64(c.RecheckInterval), false},
 		{"MaxWindows", int64(c.MaxWindows), true},
 		{"MaxFrameBytes", int64(c.MaxFrameBytes), false},
 		{"LargeFrameBytes", int64(c.LargeFrameBytes), false},

@@ -34,6 +34,9 @@
 //	callback   Django runs the site's middlewares and WINDOW_INFO_MIDDLEWARES on the handshake, as df_websockets' consumer does, and the
 //	           window gets what they say. Question and answer are signed with a key that derives from SECRET_KEY. A bounded number
 //	           is under way; a server that fails five times in a row is not asked for one to thirty seconds, and the log says why.
+//	native     the topics are read from Django's cache, the session from its store and the user from its table, and the session is
+//	           checked against the password: Config.Native, which package compat/djangonative implements. For sites that change no line of
+//	           Python. The identities are checked again every Config.RecheckInterval.
 //	anonymous  decides for each window that nobody is logged in; it has the topics of a visitor's page, and of a user's page the
 //	           public ones.
 //
@@ -50,7 +53,8 @@
 //	fan-out               deliver            GOMAXPROCS-1 per message    the message is in every outbox
 //	                                         to more than 128 windows
 //	receiver, memberships,errgroup of Run    one each                    the drain is over
-//	heartbeat, revocations
+//	heartbeat, revocations,
+//	recheck
 //	publisher, layerQueue errgroup of Run    one of them                 all windows are gone and its queue is flushed
 //	pass-through watcher  passThrough        one per foreign websocket   that websocket ends, or the drain begins
 //

@@ -45,6 +45,7 @@ type Gateway struct {
 	url         string // path of the websockets
 	origins     originRules
 	identifier  *identifier
+	native      *nativeStrategy // nil unless it is one of the identifier's
 	revoked     *revocations
 	hub         *hub
 	memberships *memberships
@@ -122,6 +123,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	serving.Go(func() error { return named("receiver", g.ports.receiver.run(serveCtx, g.deliver)) })
 	serving.Go(func() error { return g.memberships.run(serveCtx) })
 	serving.Go(func() error { return g.runHeartbeat(serveCtx) })
+	serving.Go(func() error { return g.runRecheck(serveCtx) })
 	serving.Go(func() error {
 		return named("revocations", g.ports.tickets.WatchRevocations(serveCtx, g.revoke))
 	})

@@ -66,7 +66,7 @@ func (g *Gateway) open(w http.ResponseWriter, r *http.Request) *refusal {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.ConnectTimeout)
 	defer cancel()
-	found, err := g.identifier.identify(ctx, readHandshake(r, g.identifier.site))
+	found, err := g.identifier.identify(ctx, readHandshake(r, g.cfg.Settings))
 	if err != nil {
 		g.samples.handshakes.warn(g.log, "handshake refused: the window could not be identified", "err", err)
 		return &refusal{http.StatusServiceUnavailable, RefusedIdentify, "the window cannot be identified now"}

@@ -35,6 +35,8 @@ type identity struct {
 	user    string // user that it hangs on, "" if none
 	stamp   string
 	made    int64 // Unix nanoseconds at which Django wrote the ticket, for sessions that live in their cookie; else 0
+
+	known *djangostate.Known // what can be checked again; nil unless the identity is native, and a user's
 }
 
 // windowInfo returns the decoded window info.
@@ -67,20 +69,33 @@ type handshake struct {
 	session    string // text of the session cookie, "" if there is none
 	language   string // text of the language cookie, "" if there is none
 
+	acceptLanguage string
+
 	request *http.Request
 }
 
 // readHandshake reads the request as df_websockets' consumer sees it: cookies of the first Cookie header, repeated headers
 // joined with a comma, bytes as Latin-1.
-func readHandshake(r *http.Request, site *compat.Site) handshake {
+func readHandshake(r *http.Request, settings *compat.Settings) handshake {
+	site := &settings.Site
 	h := handshake{userAgent: compat.Latin1(bounded(strings.Join(r.Header["User-Agent"], ","), maxUserAgent)), request: r}
 	if headers := r.Header["Cookie"]; len(headers) > 0 {
 		cookies := compat.ParseCookies(headers[0])
 		h.csrfCookie = cookies[site.CSRFCookieName]
 		h.session = cookies[site.SessionCookieName]
-		if key := cookies[windowKeyCookie]; len(key) <= maxWindowKey {
+		h.windowKey = cookies[windowKeyCookie]
+		if settings.Native != nil {
+			h.language = bounded(cookies[settings.Native.Language.Cookie], maxUserAgent)
+		}
+	}
+	h.acceptLanguage = compat.Latin1(bounded(strings.Join(r.Header["Accept-Language"], ","), maxUserAgent))
+	if settings.Native != nil && settings.Native.Topics.Redis != "" {
+		if key := r.URL.Query().Get(windowKeyCookie); key != "" { // df_websockets before 1.0
 			h.windowKey = key
 		}
+	}
+	if len(h.windowKey) > maxWindowKey {
+		h.windowKey = ""
 	}
 	return h
 }
@@ -104,7 +119,6 @@ type identified struct {
 
 // identifier finds out who sits behind a handshake: it asks its strategies, one after the other.
 type identifier struct {
-	site       *compat.Site
 	strategies []strategy
 	// failed is called for each strategy that gave no answer although it should have.
 	failed func(*identifyError)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -209,13 +210,14 @@ func TestRevocationsForget(t *testing.T) {
 func FuzzHandshake(f *testing.F) {
 	f.Add("dfwskey=abc; sessionid=x", "Mozilla/5.0")
 	f.Add(`dfwskey="a\073b"; csrftoken="\377"`, "\xff\x00")
-	site := &testSettings().Site
+	settings := testSettings()
+	settings.Native = &compat.Native{Language: compat.NativeLanguage{Cookie: "django_language"}, Topics: compat.NativeTopics{Redis: "redis://h"}}
 	f.Fuzz(func(t *testing.T, cookie, agent string) {
-		h := readHandshake(&http.Request{Header: http.Header{"Cookie": {cookie}, "User-Agent": {agent}}}, site)
+		h := readHandshake(&http.Request{URL: &url.URL{RawQuery: agent}, Header: http.Header{"Cookie": {cookie}, "User-Agent": {agent}}}, settings)
 		if len(h.windowKey) > maxWindowKey {
 			t.Errorf("window key of %d bytes", len(h.windowKey))
 		}
-		if _, err := compat.DecodeWindowInfo(anonymousIdentity(site, h).raw); err != nil {
+		if _, err := compat.DecodeWindowInfo(anonymousIdentity(&settings.Site, h).raw); err != nil {
 			t.Errorf("window info: %v", err)
 		}
 	})

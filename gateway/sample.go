@@ -15,11 +15,11 @@ const (
 
 // samplers are one per kind of trouble, so that no kind hides another.
 type samplers struct {
-	frames, handshakes, publisher, layer, upstream *sampler
+	frames, handshakes, publisher, layer, upstream, recheck *sampler
 }
 
 func newSamplers() samplers {
-	return samplers{newSampler(), newSampler(), newSampler(), newSampler(), newSampler()}
+	return samplers{newSampler(), newSampler(), newSampler(), newSampler(), newSampler(), newSampler()}
 }
 
 // sampler lets a log line through now and then and counts those that it holds back.

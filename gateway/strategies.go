@@ -1,15 +1,18 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
+	"github.com/dfws/dfws/compat/djangostate"
 )
 
 // How windows are identified: the words of [Config.Identify].
@@ -21,25 +24,27 @@ const (
 	StrategyTicket = "ticket"
 	// StrategyCallback asks the Django app "dfws", which runs the site's middlewares as df_websockets does.
 	StrategyCallback = "callback"
+	// StrategyNative reads topics, session and user where Django keeps them: Config.Native.
+	StrategyNative = "native"
 	// StrategyAnonymous gives a window the topics of its page; nobody is logged in.
 	StrategyAnonymous = "anonymous"
 )
 
 // strategyNames are the words of Config.Identify.
-var strategyNames = []string{StrategyAuto, StrategyTicket, StrategyCallback, StrategyAnonymous}
+var strategyNames = []string{StrategyAuto, StrategyTicket, StrategyCallback, StrategyNative, StrategyAnonymous}
 
 // errNeedsApp is why a site without the Django app has neither tickets nor callbacks.
 var errNeedsApp = errors.New(`the app "dfws" is not in INSTALLED_APPS`)
 
 // chooseStrategies fills the identifier, and says in the log what it has chosen.
 func (g *Gateway) chooseStrategies() error {
-	g.identifier = &identifier{site: &g.cfg.Settings.Site, failed: func(e *identifyError) {
+	g.identifier = &identifier{failed: func(e *identifyError) {
 		g.observer.identifyFailed(e.strategy, e.reason)
 		g.samples.handshakes.warn(g.log, "no answer about a window", "strategy", e.strategy, "reason", e.reason, "err", e.err)
 	}}
 	names, auto := g.cfg.Identify, slices.Contains(g.cfg.Identify, StrategyAuto)
 	if auto {
-		names = []string{StrategyTicket, StrategyCallback, StrategyAnonymous}
+		names = []string{StrategyTicket, StrategyCallback, StrategyNative, StrategyAnonymous}
 	}
 	var chosen []string
 	var faults, missing []error
@@ -87,6 +92,21 @@ func (g *Gateway) newStrategy(name string) (strategy, error) {
 			return nil, g.cfg.noCallback()
 		}
 		return &callbackStrategy{answers: g.ports.answers, topics: topics}, nil
+	case StrategyNative:
+		if g.cfg.Native == nil {
+			return nil, cmp.Or(g.cfg.NoNative, errors.New("Config.Native is missing"))
+		}
+		if n := settings.Native; n != nil {
+			topics.prefix = n.Topics.ItemPrefix()
+			for _, notice := range n.Notices {
+				g.log.Warn("native identification: " + notice)
+			}
+		}
+		g.native = &nativeStrategy{
+			native: g.cfg.Native, topics: topics, now: time.Now, signed: settings.Site.SessionEngine == djangostate.SignedCookiesEngine,
+			breaker: &breaker{log: g.cfg.Logger, subject: "Django's state", now: time.Now},
+		}
+		return g.native, nil
 	case StrategyAnonymous:
 		if !settings.DFWS.Installed {
 			return nil, errNeedsApp

@@ -37,7 +37,7 @@ func TestUserAgentIsBounded(t *testing.T) {
 	}
 	for size, want := range map[int]int{0: 0, 300: 300, maxUserAgent: maxUserAgent, 60_000: maxUserAgent} {
 		request.Header.Set("User-Agent", strings.Repeat("x", size))
-		if h := readHandshake(request, &testSettings().Site); len(h.userAgent) != want {
+		if h := readHandshake(request, testSettings()); len(h.userAgent) != want {
 			t.Errorf("%d bytes of User-Agent became %d, want %d", size, len(h.userAgent), want)
 		}
 	}

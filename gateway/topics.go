@@ -15,6 +15,7 @@ import (
 // the window key may have.
 type topicRules struct {
 	userModel string // AUTH_USER_MODEL
+	prefix    string // in front of every topic; "" since df_websockets 1.0
 	// ofOthers keeps df_websockets' way.
 	ofOthers bool
 }
@@ -23,7 +24,7 @@ type topicRules struct {
 func (r *topicRules) groups(topics []string, windowKey, userPK string) []string {
 	if !r.ofOthers && r.foreign(topics, userPK) {
 		topics = slices.DeleteFunc(slices.Clone(topics), func(topic string) bool {
-			return topic != compat.BroadcastTopic && topic != compat.WindowTopic(windowKey)
+			return topic != r.prefix+compat.BroadcastTopic && topic != r.prefix+compat.WindowTopic(windowKey)
 		})
 	}
 	names := make([]string, len(topics))
@@ -35,10 +36,10 @@ func (r *topicRules) groups(topics []string, windowKey, userPK string) []string 
 
 // foreign says whether topics were bound for somebody else. A page of the user itself may be bound to other users, too.
 func (r *topicRules) foreign(topics []string, userPK string) bool {
-	if userPK != "" && slices.Contains(topics, compat.UserTopic(r.userModel, userPK)) {
+	if userPK != "" && slices.Contains(topics, r.prefix+compat.UserTopic(r.userModel, userPK)) {
 		return false
 	}
-	prefix := compat.UserTopic(r.userModel, "")
+	prefix := r.prefix + compat.UserTopic(r.userModel, "")
 	return slices.ContainsFunc(topics, func(topic string) bool {
 		pk, ok := strings.CutPrefix(topic, prefix)
 		return ok && pk != "None" && pk != "0" // USER of a visitor; an object without a primary key

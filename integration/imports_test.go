@@ -29,6 +29,10 @@ var mayImport = map[string][]string{
 	"compat/djangodb/postgres":  djangoDriver,
 	"compat/djangodb/sqlite":    djangoDriver,
 	"compat/djangostate":        {"celeryproto", "compat"},
+	"compat/djangonative": {
+		"celeryproto", "celeryproto/djangoresults", "channelslayer", "compat", "compat/djangodb", "compat/djangostate", "compat/resultbackend",
+		"internal/redisconn",
+	},
 	"compat/dispatch": {
 		"celeryproto", "celeryproto/redisbroker", "channelslayer", "compat", "compat/djangostate", "internal/redisconn",
 	},
@@ -54,7 +58,9 @@ var djangoDriver = []string{"celeryproto", "celeryproto/djangoresults", "compat"
 
 // importers lists who of ours may import a third-party package directly.
 var importers = map[string][]string{
-	"github.com/redis/go-redis/v9":        {"celeryproto/redisbroker", "channelslayer", "internal/redisconn", "compat/dispatch", "cmd/internal/app"},
+	"github.com/redis/go-redis/v9":        {"celeryproto/redisbroker", "channelslayer", "internal/redisconn", "compat/dispatch", "compat/djangonative", "cmd/internal/app"},
+	"github.com/bradfitz/gomemcache":      {"compat/djangonative"},
+	"github.com/pierrec/lz4/v4":           {"compat/djangostate"},
 	"github.com/gorilla/websocket":        {"gateway"},
 	"github.com/mitchellh/mapstructure":   {"worker"},
 	"github.com/vmihailenco/msgpack/v5":   {"channelslayer"},
@@ -69,6 +75,7 @@ var importers = map[string][]string{
 	"modernc.org/sqlite":                  {"compat/djangodb/sqlite"},
 	"database/sql": {
 		"celeryproto/djangoresults", "compat/djangodb", "compat/djangodb/mysql", "compat/djangodb/postgres", "compat/djangodb/sqlite",
+		"compat/djangonative",
 	},
 	"github.com/chromedp/chromedp":                 {},
 	"github.com/gocelery/gocelery":                 {}, // the peer of compat/gocelery's tests

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the Makefile needs on a fresh machine.
-#   setup.sh system      redis-server, chromium, PostgreSQL and MariaDB (Debian packages), if they are missing
+#   setup.sh system      redis-server, chromium, PostgreSQL, MariaDB and memcached (Debian packages), if they are missing
 #   setup.sh venv DIR    the pinned Python environment of the site under test, with the Django app in it
 #   setup.sh flower DIR  another one for Flower
 set -euo pipefail
@@ -11,6 +11,7 @@ system() {
   command -v redis-server >/dev/null || missing+=(redis-server)
   command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
+  command -v memcached >/dev/null || missing+=(memcached)
   command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
   [ ${#missing[@]} -eq 0 ] && return 0
   if ! command -v apt-get >/dev/null; then

@@ -15,6 +15,10 @@ import (
 
 	"github.com/dfws/dfws/cmd/internal/app"
 	"github.com/dfws/dfws/compat/dispatch"
+	_ "github.com/dfws/dfws/compat/djangodb/mysql"    // where a site keeps its sessions and users
+	_ "github.com/dfws/dfws/compat/djangodb/postgres" // likewise
+	_ "github.com/dfws/dfws/compat/djangodb/sqlite"   // likewise
+	"github.com/dfws/dfws/compat/djangonative"
 	"github.com/dfws/dfws/gateway"
 )
 
@@ -49,10 +53,11 @@ func newGatewayOptions(env environment) (*app.Options, *gatewayOptions) {
 	set.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	set.BoolVar(&o.printConfig, "print-config", false, "print every option, its value and where it came from, and end")
 	set.Var(&o.origins, "allow-origin", "further `origin` whose pages may open windows (https://example.com, https://*.example.com); * for all, as daphne")
-	set.StringVar(&o.identify, "identify", gateway.StrategyAuto, "how windows are identified, in this order, comma-separated: ticket, callback, anonymous; auto: what the site allows")
+	set.StringVar(&o.identify, "identify", gateway.StrategyAuto, "how windows are identified, in this order, comma-separated: ticket, callback, native, anonymous; auto: what the site allows")
 	set.StringVar(&o.callback, "callback", "", "`URL` of the Django server that is asked about windows, as upstream; empty: upstream")
 	set.DurationVar(&o.CallbackTimeout, "callback-timeout", gateway.DefaultCallbackTimeout, "how long Django may take for an answer about a window")
 	set.IntVar(&o.CallbackConcurrency, "callback-concurrency", gateway.DefaultCallbackConcurrency, "questions to Django under way; other handshakes wait")
+	set.DurationVar(&o.RecheckInterval, "recheck", gateway.DefaultRecheckInterval, "how often the users behind windows that were identified natively are checked again")
 	set.BoolVar(&o.TopicsOfOthers, "topics-of-others", false, "windows keep topics that were bound for a user who is not logged in any more, as daphne")
 	set.BoolVar(&o.TrustForwarded, "trust-forwarded", false, "keep X-Forwarded-… of requests: only behind a proxy that sets them itself")
 	set.BoolVar(&o.AllowUnderscoreHeaders, "allow-underscore-headers", false, "pass headers with _ in their name on to Django")
@@ -129,11 +134,20 @@ func runGateway(ctx context.Context, args []string, env environment) error {
 		return usageError{errors.Join(err, services.Close())}
 	}
 	o.Settings, o.Services, o.Logger, o.Observer, o.AllowedOrigins = settings, services, logger, metrics.Gateway, o.origins
-	gw, err := gateway.New(o.Config)
-	if err != nil {
-		return usageError{errors.Join(err, f.close(), services.Close())}
+	reader, err := djangonative.Open(djangonative.Config{Settings: settings})
+	if err == nil {
+		o.Native = reader
 	}
-	err = serveGateway(ctx, o, gw, f, app.AdminHandler(f.ready(gw.Ready), metrics.Registry, o.pprof), env.reloadC)
+	o.NoNative = err // for a strategy that nobody may have asked for
+	gw, err := gateway.New(o.Config)
+	if err == nil {
+		err = serveGateway(ctx, o, gw, f, app.AdminHandler(f.ready(gw.Ready), metrics.Registry, o.pprof), env.reloadC)
+	} else {
+		err = usageError{err}
+	}
+	if reader != nil {
+		err = errors.Join(err, reader.Close())
+	}
 	return errors.Join(err, f.close(), services.Close())
 }
 

@@ -1,6 +1,7 @@
 package djangostate
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -57,11 +58,7 @@ func (r *SessionReader) Read(cookie string, now time.Time) (*Session, error) {
 	if now.Sub(signedAt) > r.MaxAge {
 		return nil, ErrExpired
 	}
-	limit := r.MaxBytes
-	if limit <= 0 {
-		limit = DefaultMaxSession
-	}
-	data, err := Payload(value, limit)
+	data, err := Payload(value, cmp.Or(r.MaxBytes, DefaultMaxSession))
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +67,31 @@ func (r *SessionReader) Read(cookie string, now time.Time) (*Session, error) {
 		return nil, err
 	}
 	return session, nil
+}
+
+// StoredSalt is the salt of sessions in a table or a file (SessionBase.key_salt).
+const StoredSalt = "django.contrib.sessions.SessionStore"
+
+// ReadStored verifies the text of a session in a table or a file. Its age is for the store to judge. The errors are those of Read without
+// ErrExpired; Django takes a session with any of them for an empty one.
+func (r *SessionReader) ReadStored(text string) (*Session, error) {
+	value, signedAt, err := UnsignAt(text, r.Keys...)
+	if err != nil {
+		return nil, err
+	}
+	data, err := Payload(value, cmp.Or(r.MaxBytes, DefaultMaxSession))
+	if err != nil {
+		return nil, err
+	}
+	session := &Session{SignedAt: signedAt, Data: data}
+	return session, session.readAuth()
+}
+
+// SessionOfEntry reads the session in a cache entry. It is not signed: whoever writes to that cache is any user, if the user's hash is right.
+// The error wraps ErrMalformed.
+func SessionOfEntry(entry celeryproto.Raw) (*Session, error) {
+	session := &Session{Data: entry}
+	return session, session.readAuth()
 }
 
 // readAuth takes the three keys of django.contrib.auth out of the session.
@@ -98,4 +120,38 @@ func (s *Session) readAuth() error {
 		}
 	}
 	return nil
+}
+
+// keySessionExpiry is where set_expiry keeps its value: seconds, a time, or 0 for the life of the browser.
+const keySessionExpiry = "_session_expiry"
+
+// Living reports whether a session in a file that was modified then is still accepted (SessionStore.load of the engine file): a time in it counts, else
+// it lives as long as the cookie. A number of seconds never expires there.
+func (s *Session) Living(modified time.Time, maxAge time.Duration, now time.Time) bool {
+	expires := modified.Add(maxAge)
+	if members, err := s.Data.Object(); err == nil {
+		if value, ok := members.Get(keySessionExpiry); ok {
+			switch text, err := value.Text(); {
+			case err == nil:
+				if expires, err = parseISOTime(text); err != nil {
+					return false
+				}
+			case value.IsNull():
+			default:
+				if n, err := value.Number(); err == nil && n != int64(0) {
+					return true
+				}
+			}
+		}
+	}
+	return expires.After(now)
+}
+
+// parseISOTime reads datetime.isoformat; a time without zone is taken for UTC.
+func parseISOTime(text string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		t, err = time.Parse("2006-01-02T15:04:05.999999", text)
+	}
+	return t, err
 }

@@ -105,7 +105,7 @@ def test_database_of_the_results(monkeypatch: pytest.MonkeyPatch, backend: str) 
 def test_cache_of_the_results_is_only_named(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     monkeypatch.setitem(_df.celery_application().conf.changes, "result_backend", backend)
     document = export.document()
-    assert (document["celery"]["result_backend"], document["databases"]) == ("django-cache", {})
+    assert (document["celery"]["result_backend"], document["celery"].get("result_database")) == ("django-cache", None)
     assert "result_database" not in document["celery"]
 
 

@@ -57,6 +57,8 @@ def test_document() -> None:
         "timezone": "UTC",
         "accept_content": ["json"],
     }
+    assert document.pop("native")["obstacles"] == []
+    assert document.pop("databases")["default"]["vendor"] == "sqlite"
     keys = document["dfws"]["callback_keys"]
     assert [len(key) for key in keys] == [64]
     assert document == {
@@ -86,7 +88,6 @@ def test_document() -> None:
             "custom_topics": False,
             "workers": "celery",
         },
-        "databases": {},
         "channel_layer": {
             "backend": "channels_redis.core.RedisChannelLayer",
             "hosts": [{"url": f"{REDIS}/2"}],

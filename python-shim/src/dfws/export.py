@@ -25,7 +25,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends import signed_cookies
 from django.utils.encoding import force_bytes
 
-from dfws import __version__, _df, callback, celery_settings, conf, databases, registry, store, tickets, urls
+from dfws import __version__, _df, callback, celery_settings, conf, databases, native, registry, store, tickets, urls
 from dfws.plain import ExportError, seconds
 
 SCHEMA: Final = 1
@@ -49,6 +49,10 @@ def document() -> dict[str, Any]:
     """Make the document. Loads df_websockets' Celery application, since the site may change its settings there."""
     app = _df.celery_application()
     celery = celery_settings.export(app)
+    described, needed = native.describe()
+    results = celery.get("result_database")
+    if results is not None:
+        needed[results] = databases.describe(results)
     return {
         "schema": SCHEMA,
         "generated": {
@@ -67,7 +71,8 @@ def document() -> dict[str, Any]:
             "workers": _df.workers(),
         },
         "celery": celery,
-        "databases": {alias: databases.describe(alias) for alias in [celery.get("result_database")] if alias is not None},
+        "native": described,
+        "databases": needed,
         "channel_layer": _channel_layer(),
         "dfws": {
             "redis_url": conf.get().redis_url or celery["broker_url"],

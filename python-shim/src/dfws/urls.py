@@ -254,6 +254,11 @@ def _described(host: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def cache_server(location: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """Normalize a server of a cache in Redis: ``{"url": …}``, or ``{"unsupported": …}`` with the reason."""
+    return _layer_host({**options, "address": location})
+
+
 def _host_url(host: Mapping[str, Any]) -> str:
     """Merge a host's address with its keywords; what the address says wins (redis-py's ConnectionPool.from_url)."""
     parts = urlsplit(host.get("address") or _class_url(host))

@@ -1,0 +1,1 @@
+"""A user model that has little in common with Django's own."""
