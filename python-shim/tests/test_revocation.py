@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
 
-from dfws import background, identity
+from dfws import background, identity, revocation
 from tests.conftest import Server, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -156,9 +158,12 @@ def test_deleted_user(redis: Any, alice: Any, heard: Heard) -> None:
 def test_new_password_keeps_this_browser(redis: Any, alice: Any, heard: Heard) -> None:
     client, old = logged_in(alice)
     _, elsewhere = logged_in(alice)
+    before = session_of(client)
     client.get("/page/?do=new-password")
     alice.refresh_from_db()
-    assert [message["stamp"] for message in heard()] == [identity.user_stamp(alice)]
+    # The session has another key now: who still shows the former one is nobody.
+    stamp, renamed = heard()
+    assert (stamp["stamp"], renamed["session"]) == (identity.user_stamp(alice), before)
     assert not redis.exists(old, elsewhere)
     new = json.loads(redis.get("dfws:ticket:" + hashlib.sha256(client.cookies["dfwskey"].value.encode()).hexdigest()))
     assert (new["stamp"], new["session"]) == (identity.user_stamp(alice), session_of(client))
@@ -214,10 +219,72 @@ class Customer(User):
         app_label = "auth"
 
 
-def test_only_user_models_are_watched() -> None:
+def test_only_users_and_sessions_are_watched() -> None:
+    from django.contrib.contenttypes.models import ContentType
     from django.contrib.sessions.models import Session
     from django.db.models.signals import post_delete, post_save
 
     for signal in (post_save, post_delete):
         assert signal.has_listeners(User)
-        assert not signal.has_listeners(Session)
+        assert not signal.has_listeners(ContentType)
+    assert post_delete.has_listeners(Session) and not post_save.has_listeners(Session)
+
+
+def test_sessions_that_end_elsewhere(redis: Any, alice: Any, heard: Heard) -> None:
+    """By a flush, by clearsessions and by a query, in whichever process."""
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.contrib.sessions.models import Session
+    from django.core.management import call_command
+    from django.utils import timezone
+
+    browsers = [logged_in(alice) for _ in range(3)]
+    names = [session_of(client) for client, _ in browsers]
+    rows = [Session.objects.filter(session_key=client.cookies["sessionid"].value) for client, _ in browsers]
+
+    SessionStore(rows[0].get().session_key).flush()
+    rows[1].update(expire_date=timezone.now() - timedelta(seconds=1))
+    call_command("clearsessions")
+    rows[2].delete()
+
+    assert [message["session"] for message in heard()] == names
+    assert not [key for key in keys(redis) if ":session:" in key]
+
+
+@pytest.mark.parametrize("engine", ["cache", "file"])
+def test_sessions_without_rows(engine: str, alice: Any, heard: Heard, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"django.contrib.sessions.backends.{engine}"
+    store = import_module(path).SessionStore
+    for name in ("delete", "adelete"):
+        if hasattr(store, name):
+            monkeypatch.setattr(store, name, getattr(store, name))
+    monkeypatch.setattr(store, revocation._WATCHED, True, raising=False)
+    monkeypatch.delattr(store, revocation._WATCHED)
+    with override_settings(SESSION_ENGINE=path, SESSION_FILE_PATH=str(tmp_path)):
+        revocation._watch_sessions(store)
+        client = Client()
+        client.get("/page/?do=visit")
+        client.force_login(alice)  # renames the visitor's session
+        assert heard() == []
+        client.get("/page/")
+        first = session_of(client)
+        store(client.cookies["sessionid"].value).flush()
+        client.force_login(alice)
+        client.get("/page/")
+        second = session_of(client)
+        client.get("/page/?do=logout")
+        assert [message["session"] for message in heard()] == [first, second]
+
+
+def test_every_way_to_change_a_password(alice: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The admin's form, the visitor's own, the command."""
+    from django.contrib.auth.forms import AdminPasswordChangeForm, SetPasswordForm
+    from django.core.management import call_command
+
+    new = {"password1": "looking-glass-1", "password2": "looking-glass-1", "new_password1": "tea-party-1", "new_password2": "tea-party-1"}
+    for form in (AdminPasswordChangeForm(alice, new), SetPasswordForm(alice, new)):
+        assert form.is_valid(), form.errors
+        form.save()
+    monkeypatch.setattr("django.contrib.auth.management.commands.changepassword.Command._get_pass", lambda *_: "white-rabbit-1")
+    call_command("changepassword", "alice", verbosity=0)
+    stamps = [message["stamp"] for message in heard()]
+    assert len(set(stamps)) == 3 and stamps[-1] == identity.user_stamp(User.objects.get(pk=alice.pk))

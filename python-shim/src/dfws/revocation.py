@@ -1,4 +1,4 @@
-"""Revocations: a logout, a new password or a deactivation ends the user's tickets and tells the gateways to close the windows.
+"""Revocations: the end of a session, a new password or a deactivation ends the user's tickets and tells the gateways to close the windows.
 
 Only what goes through Django's signals is seen: ``QuerySet.update`` and SQL are not. Then an identity lasts as long as it does in
 df_websockets: until its window is closed, and until its ticket expires.
@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from functools import partial
+from functools import partial, wraps
+from importlib import import_module
 from typing import Any, Final
 
+from asgiref.sync import sync_to_async
 from django.apps import apps
-from django.contrib.auth import get_user_model
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_out
+from django.contrib.sessions.backends import db, signed_cookies
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 from django.http import HttpRequest
@@ -29,6 +34,7 @@ logger = logging.getLogger("dfws")
 SCHEMA: Final = 1
 # Seconds in which a page that was begun before a revocation may still write its ticket.
 LATE_TICKETS: Final = 60
+_WATCHED: Final = "_dfws_watches_deletes"
 
 
 def connect() -> None:
@@ -38,6 +44,7 @@ def connect() -> None:
         if issubclass(model, get_user_model()):
             post_save.connect(_user_saved, sender=model, dispatch_uid=f"dfws.saved.{model._meta.label_lower}")
             post_delete.connect(_user_deleted, sender=model, dispatch_uid=f"dfws.deleted.{model._meta.label_lower}")
+    _watch_sessions(import_module(settings.SESSION_ENGINE).SessionStore)
 
 
 def revoke_session(redis: Redis, session: str, returns: bool = False) -> None:
@@ -59,14 +66,70 @@ def revoke_user(redis: Redis, user: str, stamp: str) -> None:
 
 
 def _logged_out(*, request: HttpRequest | None = None, **_: Any) -> None:
-    # Sent before the session is flushed, so that its key is still there.
+    # Sent before the session is flushed. Of those that do not live in their cookie, the end is seen when they are deleted.
     session = getattr(request, "session", None)
-    if session is None or not conf.enabled():
+    if session is None or not conf.enabled() or not identity.is_signed_cookie(session):
         return
     name = identity.revocable_session(session)
     if name is not None:
-        returns = identity.is_signed_cookie(session)
-        _revoke(f"revocation:{name}", partial(revoke_session, session=name, returns=returns))
+        _revoke(f"revocation:{name}", partial(revoke_session, session=name, returns=True))
+
+
+def _watch_sessions(engine: type[SessionBase]) -> None:
+    """See sessions end in any process: by a flush, by ``clearsessions``, by whoever deletes their rows.
+
+    Their model loses Django's short cut for deletes. A cache that drops a session, or lets it expire, tells nobody.
+    """
+    if issubclass(engine, db.SessionStore):
+        post_delete.connect(_session_row_deleted, sender=engine.get_model_class(), dispatch_uid="dfws.session_deleted")
+    elif not issubclass(engine, signed_cookies.SessionStore) and not hasattr(engine, _WATCHED):
+        _wrap_delete(engine)
+
+
+def _wrap_delete(engine: Any) -> None:
+    delete, adelete = engine.delete, engine.adelete if hasattr(engine, "adelete") else None
+
+    @wraps(delete)
+    def watched(self: SessionBase, session_key: str | None = None) -> Any:
+        name = _ending(self, session_key)
+        result = delete(self, session_key)
+        _session_ended(name)
+        return result
+
+    engine.delete = watched
+    if adelete is not None:  # Django 5.1
+
+        @wraps(adelete)
+        async def awatched(self: SessionBase, session_key: str | None = None) -> Any:
+            name = _ending(self, session_key)
+            result = await adelete(self, session_key)
+            await sync_to_async(_session_ended)(name)
+            return result
+
+        engine.adelete = awatched
+    setattr(engine, _WATCHED, True)
+
+
+def _ending(session: SessionBase, key: str | None) -> str | None:
+    """Return the key of a session that is about to be deleted, if somebody may be logged in by it.
+
+    A visitor's session is renamed at each login. After ``flush`` its content is not known any more.
+    """
+    content = getattr(session, "_session_cache", None)
+    if content and SESSION_KEY not in content:
+        return None
+    return key or session.session_key
+
+
+def _session_row_deleted(*, instance: Any, **_: Any) -> None:
+    if SESSION_KEY in instance.get_decoded():
+        _session_ended(instance.session_key)
+
+
+def _session_ended(key: str | None) -> None:
+    if key and conf.enabled():
+        name = identity.session_hash(key)
+        _revoke(f"revocation:{name}", partial(revoke_session, session=name))
 
 
 def _user_saved(*, instance: AbstractBaseUser, using: str, update_fields: Iterable[str] | None = None, **_: Any) -> None:
