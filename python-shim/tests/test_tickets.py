@@ -77,6 +77,17 @@ def test_visitor(redis: Any, client: Client) -> None:
     assert window_key not in json.dumps(list(redis.scan_iter("dfws:*")))
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_ticket_ends_with_its_session(redis: Any, alice: Any) -> None:
+    client = Client()
+    client.force_login(alice)
+    session = client.session
+    session.set_expiry(60)
+    session.save()
+    client.get("/page/")
+    assert redis.ttl("dfws:ticket:" + sha256(client.cookies["dfwskey"].value)) in range(50, 61)
+
+
 def test_groups_are_those_of_the_consumer(redis: Any, client: Client) -> None:
     client.get("/page/?topic=a&topic=b")
     request = RequestFactory().get("/")

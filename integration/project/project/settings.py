@@ -35,6 +35,7 @@ BROKER_DATABASE, LAYER_DATABASE, CACHE_DATABASE, RESULT_DATABASE, JOURNAL_DATABA
 JOURNAL_URL = redis_database(JOURNAL_DATABASE)
 
 SECRET_KEY = "a-key-for-tests-that-guards-nothing-0123456789abcdef"
+SECRET_KEY_FALLBACKS = ["the-key-before-that-guarded-nothing-0123456789abcdef"]
 DEBUG = os.environ.get("DFWS_TEST_DEBUG") == "1"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 ROOT_URLCONF = "project.urls"

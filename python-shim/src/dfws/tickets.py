@@ -67,13 +67,16 @@ def write(request: HttpRequest, response: HttpResponseBase) -> None:
         topics = _df.bound_topics(request)
         ticket = make(request, response, identity.verified_user(request), topics)
         text = ticket.encode()
-        refused = store.attempt("a page is served without a ticket", lambda redis: _save(redis, store.ticket_key(key), ticket, text))
+        life = _life(request)
+        refused = store.attempt("a page is served without a ticket", lambda redis: _save(redis, store.ticket_key(key), ticket, text, life))
         if refused:
             # Revoked while the page was made, by this very request perhaps: now the database knows who it is.
             user = None if refused == ENDED else identity.verified_user(request, reload=True)
             late = make(request, response, user, topics)
             text = late.encode()
-            store.attempt("a page is served without a ticket", lambda redis: _save(redis, store.ticket_key(key), late, text, force=True))
+            store.attempt(
+                "a page is served without a ticket", lambda redis: _save(redis, store.ticket_key(key), late, text, life, force=True)
+            )
     except Exception:
         # The site's own code runs here (WindowInfo middlewares, sessions, users): any error of it is possible, and none is worth a page.
         logger.exception("the page is served without a ticket for its window")
@@ -106,6 +109,14 @@ def expire() -> int:
     return max(1, int(value)) if valid else DEFAULT_EXPIRE
 
 
+def _life(request: HttpRequest) -> int:
+    """Return the life of a ticket in seconds: it ends with the session, if that is the first to end."""
+    session = getattr(request, "session", None)
+    if session is None or session.is_empty():
+        return expire()
+    return max(1, min(expire(), int(session.get_expiry_age())))
+
+
 def _as_seen_at_connect(request: HttpRequest, user: AbstractBaseUser | None) -> HttpRequest:
     """Return the request with the user whom a handshake would find; mostly the request itself."""
     current = getattr(request, "user", None)
@@ -135,13 +146,13 @@ def window_info_values(window_info: Any) -> dict[str, Any]:
     return values
 
 
-def _save(redis: Redis, key: str, ticket: Ticket, text: str, *, force: bool = False) -> str | None:
+def _save(redis: Redis, key: str, ticket: Ticket, text: str, life: int, *, force: bool = False) -> str | None:
     """Write a ticket; return why not, if its session or user was revoked meanwhile."""
     user, session = ticket.user or "", ticket.session or ""
     indexes = [store.user_index_key(user)] if user else []
     indexes += [store.session_index_key(session)] if session else []
     keys = [key, store.ended_key(session), store.stamp_key(user), *indexes]
-    sizes = store.run_script(redis, store.SAVE_TICKET, keys, [text, str(expire()), ticket.stamp or "", "1" if force else "0"])
+    sizes = store.run_script(redis, store.SAVE_TICKET, keys, [text, str(life), ticket.stamp or "", "1" if force else "0"])
     if isinstance(sizes, str):
         return sizes
     for index, size in zip(indexes, sizes, strict=True):
