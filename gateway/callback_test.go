@@ -41,12 +41,6 @@ func newFakeDjango(t testing.TB) *fakeDjango {
 	return d
 }
 
-func (d *fakeDjango) change(f func()) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	f()
-}
-
 func (d *fakeDjango) count() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -231,7 +225,7 @@ func TestCallbackFails(t *testing.T) {
 		reason string
 		asked  int
 	}{
-		"refused": {func(w http.ResponseWriter, _ string) bool { http.Error(w, "wrong signature", 403); return true }, IdentifyRefused, 1},
+		"refused": {func(w http.ResponseWriter, _ string) bool { http.Error(w, "wrong signature", http.StatusForbidden); return true }, IdentifyRefused, 1},
 		"redirect": {func(w http.ResponseWriter, _ string) bool {
 			w.Header().Set("Location", "/x")
 			w.WriteHeader(301)
