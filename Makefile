@@ -87,7 +87,7 @@ capture: system $(VENV)/.ready ## record the goldens again from real Python
 
 bench: bench-gateway bench-worker ## every benchmark
 
-bench-gateway: system build $(VENV)/.ready ## gateway beside daphne: connects, memory, broadcast, intake
+bench-gateway: system build $(VENV)/.ready ## gateway beside daphne and uvicorn: connects, memory, broadcast, intake, there and back (8 minutes)
 	$(GO) run ./integration/bench gateway
 
 bench-worker: system $(VENV)/.ready ## Go worker beside Celery, asynq and gocelery: throughput, publishing, memory, latency (8 minutes)

@@ -29,6 +29,7 @@ const (
 	warmTasks  = 10_000
 	moreLaps   = 5    // of the usual number each: above a million in all
 	aimGrowth  = 10.0 // per cent
+	kibibyte   = 1 << 10
 	mebibyte   = 1 << 20
 	percentage = 100
 )
@@ -96,6 +97,11 @@ func (b *workerBench) commands(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return commandsOf(info)
+}
+
+// commandsOf adds up the calls in INFO commandstats.
+func commandsOf(info string) (float64, error) {
 	total := 0.0
 	for _, match := range callsOf.FindAllStringSubmatch(info, -1) {
 		n, err := strconv.ParseFloat(match[1], 64)

@@ -35,6 +35,15 @@ func (s *Site) Daphne(ctx context.Context, args ...string) (*Server, error) {
 	})
 }
 
+// Uvicorn starts the same application behind uvicorn, whose websockets are those of the package websockets.
+func (s *Site) Uvicorn(ctx context.Context, args ...string) (*Server, error) {
+	return s.python(ctx, "uvicorn", func(addr *url.URL) []string {
+		base := []string{"-m", "uvicorn", "--host", addr.Hostname(), "--port", addr.Port(), "--lifespan", "off", "--no-access-log",
+			"df_websockets.routing:application"}
+		return append(base, args...)
+	})
+}
+
 func (s *Site) python(ctx context.Context, name string, args func(*url.URL) []string) (*Server, error) {
 	addr, err := s.lab.freeURL()
 	if err != nil {

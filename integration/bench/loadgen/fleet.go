@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,10 +26,16 @@ type fleet struct {
 	lost    atomic.Int64 // windows that ended although nobody closed them
 
 	mu       sync.Mutex
-	windows  []*websocket.Conn
+	windows  []*window
 	received int
 	delays   []time.Duration // of the frames that carry their time of sending
 	arrivedC chan struct{}   // capacity 1; sent by readers after each frame, received by await
+}
+
+// window is one that is open. Reading and writing have a goroutine each.
+type window struct {
+	conn *websocket.Conn
+	gotC chan struct{} // capacity 1; sent by the reader after each frame, received by roundTrip
 }
 
 func newFleet() *fleet { return &fleet{arrivedC: make(chan struct{}, 1)} }
@@ -85,16 +92,17 @@ func dial(ctx context.Context, cmd *loadproto.Command, i int) (*websocket.Conn, 
 }
 
 func (f *fleet) add(conn *websocket.Conn, took time.Duration) {
+	w := &window{conn, make(chan struct{}, 1)}
 	f.mu.Lock()
-	f.windows = append(f.windows, conn)
+	f.windows = append(f.windows, w)
 	f.delays = append(f.delays, took)
 	f.mu.Unlock()
-	f.readers.Go(func() { f.read(conn) })
+	f.readers.Go(func() { f.read(w) })
 }
 
-func (f *fleet) read(conn *websocket.Conn) {
+func (f *fleet) read(w *window) {
 	for {
-		_, frame, err := conn.ReadMessage()
+		_, frame, err := w.conn.ReadMessage()
 		if err != nil {
 			if !f.closing.Load() {
 				f.lost.Add(1)
@@ -108,9 +116,11 @@ func (f *fleet) read(conn *websocket.Conn) {
 			f.delays = append(f.delays, now.Sub(sent))
 		}
 		f.mu.Unlock()
-		select {
-		case f.arrivedC <- struct{}{}:
-		default:
+		for _, c := range []chan struct{}{f.arrivedC, w.gotC} {
+			select {
+			case c <- struct{}{}:
+			default:
+			}
 		}
 	}
 }
@@ -159,14 +169,14 @@ func (f *fleet) send(text string, total int) (*loadproto.Reply, error) {
 	var senders sync.WaitGroup
 	var failed atomic.Int64
 	start := time.Now()
-	for i, conn := range windows {
+	for i, w := range windows {
 		share := total / len(windows)
 		if i < total%len(windows) {
 			share++
 		}
 		senders.Go(func() {
 			for range share {
-				if err := conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+				if err := w.conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
 					failed.Add(1)
 					return
 				}
@@ -177,6 +187,48 @@ func (f *fleet) send(text string, total int) (*loadproto.Reply, error) {
 	reply := f.summary(time.Since(start))
 	reply.Failed = int(failed.Load())
 	return reply, nil
+}
+
+// roundTrip lets some windows send a frame, wait for one, and send the next, until total frames were answered in all.
+func (f *fleet) roundTrip(cmd *loadproto.Command, timeout time.Duration) *loadproto.Reply {
+	f.mu.Lock()
+	windows := f.windows[:min(cmd.Concurrency, len(f.windows))]
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	delays := make([][]time.Duration, len(windows))
+	var next, failed atomic.Int64
+	var senders sync.WaitGroup
+	start := time.Now()
+	for i, w := range windows {
+		senders.Go(func() {
+			select {
+			case <-w.gotC: // of a frame before
+			default:
+			}
+			for next.Add(1) <= int64(cmd.Total) {
+				began := time.Now()
+				if err := w.conn.WriteMessage(websocket.TextMessage, []byte(cmd.Text)); err != nil {
+					failed.Add(1)
+					return
+				}
+				select {
+				case <-w.gotC:
+					delays[i] = append(delays[i], time.Since(began))
+				case <-ctx.Done():
+					failed.Add(1)
+					return
+				}
+			}
+		})
+	}
+	senders.Wait()
+	f.mu.Lock()
+	f.delays = slices.Concat(delays...)
+	f.mu.Unlock()
+	reply := f.summary(time.Since(start))
+	reply.Failed = int(failed.Load())
+	return reply
 }
 
 func (f *fleet) summary(took time.Duration) *loadproto.Reply {
@@ -196,8 +248,8 @@ func (f *fleet) close() {
 	windows := f.windows
 	f.windows = nil
 	f.mu.Unlock()
-	for _, conn := range windows {
-		_ = conn.Close() // the window goes away without a goodbye, as browsers' do
+	for _, w := range windows {
+		_ = w.conn.Close() // the window goes away without a goodbye, as browsers' do
 	}
 	f.readers.Wait()
 	f.closing.Store(false)

@@ -55,6 +55,8 @@ func execute(fleet *fleet, cmd *loadproto.Command) (*loadproto.Reply, error) {
 		return fleet.await(cmd.Total, timeout), nil
 	case "send":
 		return fleet.send(cmd.Text, cmd.Total)
+	case "roundtrip":
+		return fleet.roundTrip(cmd, timeout), nil
 	case "close":
 		fleet.close()
 		return &loadproto.Reply{}, nil

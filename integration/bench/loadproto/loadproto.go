@@ -12,16 +12,17 @@ import (
 
 // Command is one line from the benchmark to the load generator.
 type Command struct {
-	Do             string   `json:"do"`                    // connect, await, send, close
+	Do             string   `json:"do"`                    // connect, await, send, roundtrip, close
 	URL            string   `json:"url,omitempty"`         // connect: ws://host:port/ws/
 	Cookies        []string `json:"cookies,omitempty"`     // connect: one window each
-	Concurrency    int      `json:"concurrency,omitempty"` // connect: handshakes under way at once
-	Text           string   `json:"text,omitempty"`        // send: the frame
-	Total          int      `json:"total,omitempty"`       // await, send: frames over all windows
+	Concurrency    int      `json:"concurrency,omitempty"` // connect: handshakes under way at once; roundtrip: windows, each with one signal under way
+	Text           string   `json:"text,omitempty"`        // send, roundtrip: the frame
+	Total          int      `json:"total,omitempty"`       // await, send, roundtrip: frames over all windows
 	TimeoutSeconds float64  `json:"timeout_seconds,omitempty"`
 }
 
-// Reply is the load generator's answer. Delays are those of handshakes (connect) or of frames since they were sent (await).
+// Reply is the load generator's answer. Delays are those of handshakes (connect), of frames since they were sent (await) or of
+// answers since their frame was sent (roundtrip).
 type Reply struct {
 	Seconds    float64 `json:"seconds"`
 	Open       int     `json:"open"`

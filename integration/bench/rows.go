@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 )
 
-// row is one line of the worker's report.
+// row is one line of a report.
 type row struct {
 	name, unit string
 	ours       float64
@@ -40,15 +40,27 @@ func times(name, unit string, ours float64, peer string, theirs, aim float64, lo
 	return r
 }
 
-// reportRows prints the table, the row that is farthest from its aim first and those without an aim last, and then the ratio that
-// counts most.
+// reportRows prints the table and the ratio that counts most.
 func reportRows(w io.Writer, rows []row, ratio float64) error {
+	sortRows(rows)
+	if err := reportTable(w, rows); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nratio to celery %.1f\n", ratio)
+	return err
+}
+
+// sortRows puts the row that is farthest from its aim first, and those without an aim last.
+func sortRows(rows []row) {
 	slices.SortStableFunc(rows, func(a, b row) int {
 		if a.score == 0 || b.score == 0 {
 			return cmp.Compare(b.score, a.score)
 		}
 		return cmp.Compare(a.score, b.score)
 	})
+}
+
+func reportTable(w io.Writer, rows []row) error {
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "\tunit\tGo\tcompared with\tratio\taim\t")
 	for _, r := range rows {
@@ -61,11 +73,7 @@ func reportRows(w io.Writer, rows []row, ratio float64) error {
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.name, r.unit, number(r.ours), r.theirs, ratio, r.aim, met)
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(w, "\nratio to celery %.1f\n", ratio)
-	return err
+	return table.Flush()
 }
 
 // number writes a value with three digits that count.
@@ -85,3 +93,5 @@ func median(values []float64) spreadOf {
 	sorted := slices.Sorted(slices.Values(values))
 	return spreadOf{sorted[0], sorted[len(sorted)/2], sorted[len(sorted)-1]}
 }
+
+type spreadOf struct{ low, median, high float64 }
