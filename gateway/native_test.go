@@ -132,7 +132,7 @@ func TestNativeFails(t *testing.T) {
 		}
 	}
 	native.change(func() { native.err = errAway })
-	for range breakerFailures {
+	for range breakerFailures + 1 {
 		_, _, _ = r.dial(cookies(testKey, testSession))
 	}
 	if r.counts.get("failed native open") == 0 {
