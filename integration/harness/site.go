@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -54,6 +55,8 @@ type SiteOptions struct {
 	LayerConfig map[string]any
 	// LayerHosts is the number of its hosts, databases of the site's Redis; zero means one.
 	LayerHosts int
+	// ManifestFiles names static files by their content (ManifestStaticFilesStorage); collectstatic must run before a page uses one.
+	ManifestFiles bool
 	// LogLevel is the level of Python's root logger; empty means INFO.
 	LogLevel string
 	// Redis configures the server.
@@ -92,12 +95,21 @@ func (l *Lab) NewSite(ctx context.Context, opts SiteOptions) (*Site, error) {
 		return nil, err
 	}
 	l.onClose(s.Redis.Close)
-	s.env = environment("redis://"+s.Redis.Addr, s.database(), opts)
+	s.env = append(environment("redis://"+s.Redis.Addr, s.database(), opts), "DFWS_TEST_STATIC_ROOT="+s.StaticRoot())
 	return s, nil
 }
 
 // Dir is the site's own folder.
 func (s *Site) Dir() string { return s.dir }
+
+// StaticRoot is Django's STATIC_ROOT, which collectstatic fills.
+func (s *Site) StaticRoot() string { return filepath.Join(s.dir, "static") }
+
+// Env is the environment of the site's Python processes, without that of the harness.
+func (s *Site) Env() []string { return slices.Clone(s.env) }
+
+// Project is the folder with manage.py.
+func (s *Site) Project() string { return s.lab.project() }
 
 func (s *Site) database() string { return filepath.Join(s.dir, "db.sqlite3") }
 
@@ -139,6 +151,7 @@ func environment(redisURL, database string, opts SiteOptions) []string {
 	set(opts.AcksLate, "DFWS_TEST_ACKS_LATE", "1")
 	set(opts.VisibilityTimeout > 0, "DFWS_TEST_VISIBILITY_TIMEOUT", strconv.FormatFloat(opts.VisibilityTimeout.Seconds(), 'f', -1, 64))
 	set(opts.SessionEngine != "", "DFWS_TEST_SESSION_ENGINE", opts.SessionEngine)
+	set(opts.ManifestFiles, "DFWS_TEST_MANIFEST_FILES", "1")
 	set(opts.DatabaseResults, "DFWS_TEST_RESULTS", "django-db")
 	set(opts.Workers != "", "DFWS_TEST_WORKERS", opts.Workers)
 	set(opts.LayerHosts > 0, "DFWS_TEST_LAYER_HOSTS", strconv.Itoa(opts.LayerHosts))

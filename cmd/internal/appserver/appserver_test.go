@@ -303,7 +303,7 @@ func TestReloadFails(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, "serve", nil)
 			r.eventually("ready", func() bool { return r.Ready() == nil })
-			r.cfg.StartTimeout = time.Second // Run's goroutine reads it after the reload below only
+			r.cfg.StartTimeout = patience / 4 // Run's goroutine reads it after the reload below only
 			first := r.pid()
 			r.mode(mode)
 			r.Reload()

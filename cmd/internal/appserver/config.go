@@ -43,7 +43,7 @@ type Config struct {
 	Dir string
 	// Env is added to the environment of this process.
 	Env []string
-	// ReadyPath is the path that is asked for with HEAD to see whether the site answers. Empty: "/".
+	// ReadyPath is the path that is asked for with GET to see whether the site answers. Empty: "/".
 	ReadyPath string
 	// ReadyHost is the Host header of that request, one of Django's ALLOWED_HOSTS. Empty: "localhost".
 	ReadyHost string

@@ -10,7 +10,7 @@
 // A generation is replaced on Reload (SIGHUP), when it is older than Config.MaxAge, and when its processes together hold more than
 // Config.MaxMemory. A new one that does not answer, or answers with a server error, is stopped and the old one stays.
 //
-// An application server is ready when it answers a HEAD request with any status below 500, not when it accepts connections: gunicorn
+// An application server is ready when it answers a GET request with any status below 500, not when it accepts connections: gunicorn
 // listens before its workers have imported the site.
 //
 // # Goroutines

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +21,9 @@ import (
 // outputGrace is how long the output of a process that has ended is still read: one of its children may have left the group and hold the
 // pipes open.
 const outputGrace = time.Second
+
+// maxProbeBytes is how much of the page that shows readiness is read.
+const maxProbeBytes = 4 << 20
 
 // generation is one started application server.
 type generation struct {
@@ -45,7 +47,7 @@ type generation struct {
 func spawn(cfg *Config, words []string, dir string, number int, wg *sync.WaitGroup) (*generation, error) {
 	g := &generation{
 		number: number,
-		socket: filepath.Join(dir, strconv.Itoa(number)+".sock"),
+		socket: socketPath(dir, number),
 		exitC:  make(chan struct{}),
 	}
 	g.url = &url.URL{Scheme: "unix", Path: g.socket}
@@ -187,7 +189,7 @@ func (g *generation) probe(ctx context.Context, cfg *Config) (int, error) {
 			return dialer.DialContext(ctx, "unix", g.socket)
 		},
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://app"+cfg.ReadyPath, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://app"+cfg.ReadyPath, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -197,5 +199,8 @@ func (g *generation) probe(ctx context.Context, cfg *Config) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return resp.StatusCode, resp.Body.Close()
+	// To its end, so that the server does not complain of a client that went away. GET, since gunicorn complains of sites that answer HEAD
+	// with a body, as Django lets views do.
+	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxProbeBytes))
+	return resp.StatusCode, errors.Join(err, resp.Body.Close())
 }

@@ -10,10 +10,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 )
+
+const (
+	// maxSocketPath is what the path of a unix socket may be long (unix(7), sun_path, less its NUL).
+	maxSocketPath = 107
+	// maxNumber is a number of a generation that none will reach.
+	maxNumber = 9_999_999
+)
+
+// socketPath is where a generation listens.
+func socketPath(dir string, number int) string {
+	return filepath.Join(dir, strconv.Itoa(number)+".sock")
+}
 
 // Supervisor keeps one application server running. Create it with New and let Run do the rest.
 type Supervisor struct {
@@ -86,6 +99,9 @@ func (s *Supervisor) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("appserver: folder for the sockets: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if longest := socketPath(dir, maxNumber); len(longest) > maxSocketPath {
+		return fmt.Errorf("appserver: folder for the sockets: %s is too long for the path of a socket (%d bytes): set TMPDIR", dir, maxSocketPath)
+	}
 	defer s.generations.Wait()
 
 	failures, everReady, reason := 0, false, StartFirst

@@ -12,6 +12,8 @@ DFWS_TEST_WORKERS             WEBSOCKET_WORKERS, celery by default
 DFWS_TEST_LAYER               class of the channel layer, the core one of channels_redis by default
 DFWS_TEST_LAYER_HOSTS         number of its hosts, 1 by default
 DFWS_TEST_LAYER_CONFIG        JSON object of options that are added to its CONFIG
+DFWS_TEST_STATIC_ROOT         where collectstatic puts its files
+DFWS_TEST_MANIFEST_FILES      1: their names are made from their content (ManifestStaticFilesStorage)
 DFWS_TEST_RESULTS             django-db: results in the database (django-celery-results), result_extended; else in Redis
 """
 
@@ -45,6 +47,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 LANGUAGE_CODE = "en"
 STATIC_URL = "/static/"
+STATIC_ROOT = os.environ.get("DFWS_TEST_STATIC_ROOT")
+if os.environ.get("DFWS_TEST_MANIFEST_FILES") == "1":
+    STORAGES = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"}}
 
 INSTALLED_APPS = [
     "django.contrib.auth",
