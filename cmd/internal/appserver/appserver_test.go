@@ -263,7 +263,8 @@ func TestNeverAnswers(t *testing.T) {
 // TestReload: the new generation takes over without a moment in which nobody answers, and the old one ends.
 func TestReload(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "serve", nil)
+	// Long enough for a request that was on its way to the old one, on a busy machine.
+	r := newRig(t, "serve", func(c *Config) { c.linger = 3 * time.Second })
 	r.eventually("ready", func() bool { return r.Ready() == nil })
 	first := r.pid()
 	done, failed := make(chan struct{}), make(chan error, 1)
