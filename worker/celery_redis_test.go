@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -261,40 +259,6 @@ func TestPythonMingles(t *testing.T) {
 	revoked, err := inspect.Revoked(ctx)
 	if got := revoked["second@test"]; err != nil || !slices.Contains(got, "known-to-python") || !slices.Contains(got, "known-to-go") {
 		t.Errorf("the second Go worker knows %q, %v", got, err)
-	}
-}
-
-// TestPythonElection: Python and Go workers elect one among them, which sends the task once.
-func TestPythonElection(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	settings := siteFor(t, server, nil)
-	var runs atomic.Int64
-	for _, name := range []string{"a@test", "b@test"} {
-		startWorker(t, Config{Settings: settings, NodeName: name}, func(w *Worker) {
-			HandleTask(w, Task[struct{}, int64]{Name: "demo.count", Run: func(context.Context, *TaskCall, struct{}) (int64, error) { return runs.Add(1), nil }})
-		}).awaitReady()
-	}
-	startPython(t, settings)
-	client := clientFor(t, settings)
-	ctx, cancel := context.WithTimeout(t.Context(), pythonTime)
-	defer cancel()
-	inspect := client.Inspect(ControlOptions{Timeout: 2 * time.Second})
-	eventually(t, "all answer", func() bool {
-		pings, err := inspect.Ping(ctx)
-		return err == nil && len(pings) == 3
-	})
-	for i := range 3 {
-		id := fmt.Sprint("elected-", i)
-		if _, err := client.Control(ControlOptions{Timeout: 2 * time.Second}).Election(ctx, id, "task", onGo("demo.count").Set("task_id", id)); err != nil {
-			t.Fatal(err)
-		}
-		if err := client.Result(id).Get(ctx, nil); err != nil {
-			t.Fatalf("election %d: %v", i, err)
-		}
-	}
-	if n := runs.Load(); n != 3 {
-		t.Errorf("3 elections sent %d tasks", n)
 	}
 }
 

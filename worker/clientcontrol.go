@@ -273,7 +273,8 @@ func (c *Control) CancelConsumer(ctx context.Context, queue string) (map[string]
 }
 
 // Election lets the workers choose one among them, which then does action: for the topic "task" it sends that signature, anything that
-// becomes one as JSON (a *canvas.Signature).
+// becomes one as JSON (a *canvas.Signature). All should know each other already: workers that do not may elect two, or none. Name no
+// single Python worker in Destination: the only candidate dies of an IndexError (kombu 5.7, clocks.py, sort_heap).
 func (c *Control) Election(ctx context.Context, id, topic string, action any) (map[string]string, error) {
 	raw, err := celeryproto.EncodeValue(action)
 	if err != nil {
