@@ -26,6 +26,7 @@ const (
 var (
 	errFrameTooBig = errors.New("gateway: frame too big")
 	errNoRoom      = errors.New("gateway: no room for a large frame")
+	errNotUTF8     = errors.New("gateway: text frame is not UTF-8")
 )
 
 // readBuffers hold a frame while it is handled: an idle window owns none.
@@ -35,6 +36,7 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); retur
 // one that removes it.
 func (w *window) read() {
 	defer w.g.forget(w)
+	defer w.linger()
 	defer w.survive()
 	for {
 		kind, r, err := w.ws.NextReader()
@@ -69,7 +71,7 @@ func (w *window) handleFrame(kind int, r io.Reader) error {
 			readBuffers.Put(buf)
 		}
 	}()
-	in := incoming{w: w, r: r, limit: w.g.cfg.MaxFrameBytes}
+	in := incoming{w: w, r: r, limit: w.g.cfg.MaxFrameBytes, text: kind == websocket.TextMessage}
 	data, err := in.readAll((*buf)[:0])
 	defer in.release()
 	*buf = data[:0]
@@ -82,6 +84,10 @@ func (w *window) handleFrame(kind int, r io.Reader) error {
 		w.g.countFrame(FrameNoRoom)
 		w.close(CloseTryAgain)
 		return nil
+	case errors.Is(err, errNotUTF8):
+		w.g.countFrame(FrameInvalidUTF8)
+		w.close(CloseInvalidUTF8)
+		return nil
 	case err != nil:
 		return err
 	case kind == websocket.BinaryMessage:
@@ -90,9 +96,6 @@ func (w *window) handleFrame(kind int, r io.Reader) error {
 	case string(data) == compat.HeartbeatFrame:
 		w.g.countFrame(FrameHeartbeat)
 		w.push(heartbeatFrame)
-	case !utf8.Valid(data):
-		w.g.countFrame(FrameInvalidUTF8)
-		w.close(CloseInvalidUTF8)
 	default:
 		w.g.intake(w, data)
 	}
@@ -120,6 +123,9 @@ func (w *window) throttle() {
 
 // readEnded records why the connection ended, unless the gateway ended it.
 func (w *window) readEnded(err error) {
+	if errors.Is(err, websocket.ErrReadLimit) { // a length of more than 63 bits, for which the library writes no close frame
+		w.close(CloseProtocol)
+	}
 	if w.code.CompareAndSwap(0, uint32(CloseAbnormal)) {
 		w.byBrowser = true
 		w.g.log.Debug("connection lost", "window", w.identity.window, "err", err)
@@ -131,6 +137,8 @@ type incoming struct {
 	w     *window
 	r     io.Reader
 	limit int
+	text  bool // must be UTF-8
+	valid int  // bytes that are
 	held  bool // has a token of the gateway's largeFrameC
 }
 
@@ -151,12 +159,37 @@ func (in *incoming) readAll(buf []byte) ([]byte, error) {
 		switch {
 		case len(buf) > in.limit:
 			return buf, errFrameTooBig
+		case in.text && !in.checkUTF8(buf, errors.Is(err, io.EOF)):
+			return buf, errNotUTF8
 		case errors.Is(err, io.EOF): // the end of the frame; the end of the connection is a *websocket.CloseError
 			return buf, nil
 		case err != nil:
 			return buf, err
 		}
 	}
+}
+
+// checkUTF8 says whether what has arrived can still become UTF-8, or with final, whether it is: a frame that cannot is not read to its end.
+func (in *incoming) checkUTF8(buf []byte, final bool) bool {
+	rest := buf[in.valid:]
+	if !final {
+		rest = rest[:len(rest)-cutRune(rest)]
+	}
+	in.valid += len(rest)
+	return utf8.Valid(rest)
+}
+
+// cutRune returns how many bytes at the end of p are the beginning of a character whose rest may follow.
+func cutRune(p []byte) int {
+	for n := 1; n <= min(utf8.UTFMax-1, len(p)); n++ {
+		if tail := p[len(p)-n:]; utf8.RuneStart(tail[0]) {
+			if utf8.FullRune(tail) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
 }
 
 // hold takes room for the largest frame: whoever has a part of its room must not wait for the rest.
