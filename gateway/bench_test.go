@@ -103,7 +103,7 @@ func BenchmarkIntake(b *testing.B) {
 func BenchmarkIdleWindow(b *testing.B) {
 	r := newRig(b, nil)
 	addr := strings.TrimPrefix(r.server.URL, "http://")
-	before := memory()
+	before := memoryNow()
 	n := 0
 	for b.Loop() {
 		key := fmt.Sprintf("key%029d", n)
@@ -113,12 +113,12 @@ func BenchmarkIdleWindow(b *testing.B) {
 		b.Cleanup(func() { _ = conn.Close() })
 		r.tickets.set(key, nil)
 	}
-	after := memory()
+	after := memoryNow()
 	b.ReportMetric(float64(after.HeapInuse-before.HeapInuse)/float64(n), "heap-B/window")
 	b.ReportMetric(float64(after.StackInuse-before.StackInuse)/float64(n), "stack-B/window")
 }
 
-func memory() (m runtime.MemStats) {
+func memoryNow() (m runtime.MemStats) {
 	runtime.GC()
 	runtime.GC()
 	runtime.ReadMemStats(&m)

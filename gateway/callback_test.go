@@ -225,7 +225,10 @@ func TestCallbackFails(t *testing.T) {
 		reason string
 		asked  int
 	}{
-		"refused": {func(w http.ResponseWriter, _ string) bool { http.Error(w, "wrong signature", http.StatusForbidden); return true }, IdentifyRefused, 1},
+		"refused": {func(w http.ResponseWriter, _ string) bool {
+			http.Error(w, "wrong signature", http.StatusForbidden)
+			return true
+		}, IdentifyRefused, 1},
 		"redirect": {func(w http.ResponseWriter, _ string) bool {
 			w.Header().Set("Location", "/x")
 			w.WriteHeader(301)

@@ -35,6 +35,22 @@ const (
 	DefaultCloseTimeout = 5 * time.Second
 	// DefaultDrainWindow spreads the reconnects of a restart.
 	DefaultDrainWindow = 5 * time.Second
+	// DefaultParkFor is how long a window may be without a socket. The script comes back after 3 s; one try may fail, and phones are slow.
+	DefaultParkFor = 30 * time.Second
+	// DefaultParkFrames and DefaultParkBytes bound what one window may miss, DefaultParkTotalBytes what all may miss together.
+	DefaultParkFrames     = 500
+	DefaultParkBytes      = 512 << 10
+	DefaultParkTotalBytes = 256 << 20
+	// DefaultMaxParked bounds the windows without a socket.
+	DefaultMaxParked = 50_000
+	// DefaultDrainLinger leaves a page time for two tries: 3 s each, and some for its network.
+	DefaultDrainLinger = 15 * time.Second
+	// DefaultHandoverTimeout is how long a handshake may wait for another gateway.
+	DefaultHandoverTimeout = 2 * time.Second
+	// DefaultAdmitRate, DefaultAdmitBurst and DefaultAdmitWait spread handshakes: about what one gateway can do on two cores.
+	DefaultAdmitRate  = 5000
+	DefaultAdmitBurst = 1000
+	DefaultAdmitWait  = 2 * time.Second
 	// DefaultPublishDeadline is how long a signal may wait for the broker.
 	DefaultPublishDeadline = 10 * time.Second
 	// DefaultPublishDrainTimeout bounds the flush at the end.
@@ -158,6 +174,28 @@ type Config struct {
 	// Off: at once.
 	DrainWindow time.Duration
 
+	// ParkFor is how long a window whose socket is gone stays in its groups and collects messages for the page's next socket. 0: 30 s.
+	// Off: not at all.
+	ParkFor time.Duration
+	// ParkFrames and ParkBytes bound what one window collects, and what is kept until the browser is known to have it; the oldest go
+	// first. They are never more than half of OutboxFrames and OutboxBytes. 0: 500 and 512 KiB.
+	ParkFrames, ParkBytes int
+	// ParkTotalBytes bounds the messages that all windows hold, each counted once however many windows share it. Beyond it, those without
+	// a socket lose their oldest. 0: 256 MiB.
+	ParkTotalBytes int
+	// MaxParked bounds the windows without a socket; those that wait longest go first. 0: 50,000. Off: no limit.
+	MaxParked int
+	// DrainLinger is how long, after the last window was closed at the end, the gateway goes on collecting for windows that come back to
+	// other gateways. It waits only if there are others. 0: 15 s. Off: not at all.
+	DrainLinger time.Duration
+	// HandoverTimeout is how long a handshake may wait for what another gateway keeps for its window. 0: 2 s.
+	HandoverTimeout time.Duration
+
+	// AdmitRate bounds the handshakes per second that go on to Redis, AdmitBurst those at once. Others wait for their turn, up to AdmitWait;
+	// those whose turn is later get 503 with a Retry-After. 0: 5,000, 1,000 and 2 s. Off: no limit, and no waiting.
+	AdmitRate, AdmitBurst int
+	AdmitWait             time.Duration
+
 	// Logger gets lifecycle and trouble; nil discards.
 	Logger *slog.Logger
 	// Observer gets the counts.
@@ -192,6 +230,16 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.PublishMessages, DefaultPublishMessages)
 	orDefault(&c.PublishBytes, DefaultPublishBytes)
 	orDefault(&c.DrainWindow, DefaultDrainWindow)
+	orDefault(&c.ParkFor, DefaultParkFor)
+	orDefault(&c.ParkFrames, DefaultParkFrames)
+	orDefault(&c.ParkBytes, DefaultParkBytes)
+	orDefault(&c.ParkTotalBytes, DefaultParkTotalBytes)
+	orDefault(&c.MaxParked, DefaultMaxParked)
+	orDefault(&c.DrainLinger, DefaultDrainLinger)
+	orDefault(&c.HandoverTimeout, DefaultHandoverTimeout)
+	orDefault(&c.AdmitRate, DefaultAdmitRate)
+	orDefault(&c.AdmitBurst, DefaultAdmitBurst)
+	orDefault(&c.AdmitWait, DefaultAdmitWait)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -265,6 +313,16 @@ func (c *Config) validate() error {
 		{"PublishMessages", int64(c.PublishMessages), false},
 		{"PublishBytes", int64(c.PublishBytes), false},
 		{"DrainWindow", int64(c.DrainWindow), true},
+		{"ParkFor", int64(c.ParkFor), true},
+		{"ParkFrames", int64(c.ParkFrames), false},
+		{"ParkBytes", int64(c.ParkBytes), false},
+		{"ParkTotalBytes", int64(c.ParkTotalBytes), false},
+		{"MaxParked", int64(c.MaxParked), true},
+		{"DrainLinger", int64(c.DrainLinger), true},
+		{"HandoverTimeout", int64(c.HandoverTimeout), false},
+		{"AdmitRate", int64(c.AdmitRate), true},
+		{"AdmitBurst", int64(c.AdmitBurst), false},
+		{"AdmitWait", int64(c.AdmitWait), true},
 	} {
 		if f.value < 0 && (!f.offToo || f.value != Off) {
 			addf("%s: must not be negative", f.name)

@@ -53,17 +53,63 @@ func (g *Gateway) closeStaggered(ctx context.Context, list []*window) {
 	}
 }
 
+// othersInterval is how often a gateway that waits for the others to take its windows makes sure that there are any.
+const othersInterval = 500 * time.Millisecond
+
 // awaitNoWindows waits until the last window is gone, but not longer than limit.
 func (g *Gateway) awaitNoWindows(limit time.Duration) {
+	g.await(context.Background(), limit, func() bool { return g.stats.windows.Load() == 0 })
+}
+
+// await waits for a condition, but not longer than limit.
+func (g *Gateway) await(ctx context.Context, limit time.Duration, ok func() bool) {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for g.stats.windows.Load() > 0 {
+	for !ok() {
 		select {
+		case <-ctx.Done():
+			return
 		case <-deadline.C:
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// handOver ends the time of the parked windows. If another gateway takes new windows, they go on collecting until it has claimed
+// them, for Config.DrainLinger at most. What is left then is written to Redis; a message that comes later is lost to its window.
+func (g *Gateway) handOver(ctx context.Context) {
+	waiting := func() bool { return g.parking.len() > 0 || g.handover.busy() }
+	if g.cfg.DrainLinger > 0 && waiting() {
+		g.log.Info("gateway waits for its windows to come back elsewhere", "windows", g.parking.len(), "for", g.cfg.DrainLinger)
+		for end := time.Now().Add(g.cfg.DrainLinger); waiting() && time.Now().Before(end) && g.hasOthers(ctx); {
+			g.await(ctx, min(othersInterval, time.Until(end)), func() bool { return !waiting() })
+		}
+	}
+	left := g.parking.close()
+	g.observer.parked(-len(left))
+	g.handover.sweep(time.Now().Add(trailTime)) // all trails
+	for _, w := range left {
+		g.handover.leave(w)
+	}
+	g.await(ctx, g.cfg.PublishDrainTimeout, func() bool { return !g.handover.busy() })
+	if g.handover.busy() {
+		g.log.Error("parked windows could not be written to Redis in time; what they have missed is lost")
+	}
+	g.log.Info("parked windows are handed over", "left_in_redis", len(left))
+}
+
+func (g *Gateway) hasOthers(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	ctx, cancel := g.handover.bounded(ctx)
+	defer cancel()
+	n, err := g.ports.parked.Others(ctx)
+	if err != nil {
+		g.log.Warn("it is not known whether there are other gateways; parked windows are written to Redis at once", "err", err)
+	}
+	return n > 0
 }

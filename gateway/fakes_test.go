@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat/dispatch"
@@ -206,4 +207,160 @@ func (f *fakeHealth) layer(context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.layerErr
+}
+
+// parkedSpace is what gateways tell each other through Redis, in memory.
+type parkedSpace struct {
+	mu       sync.Mutex
+	owners   map[string]map[string]bool
+	messages map[string][]string // page and owner → messages
+	channels map[string]func(dispatch.Note)
+	all      map[string]func(dispatch.Note)
+	err      error
+	deaf     bool // notes are not received
+}
+
+func newParkedSpace() *parkedSpace {
+	return &parkedSpace{owners: map[string]map[string]bool{}, messages: map[string][]string{},
+		channels: map[string]func(dispatch.Note){}, all: map[string]func(dispatch.Note){}}
+}
+
+// fakeParked is one gateway in it.
+type fakeParked struct {
+	space *parkedSpace
+	self  string
+}
+
+// in runs fn while nobody else changes the space.
+func (f *fakeParked) in(fn func(s *parkedSpace)) error {
+	f.space.mu.Lock()
+	defer f.space.mu.Unlock()
+	if f.space.err == nil {
+		fn(f.space)
+	}
+	return f.space.err
+}
+
+func (f *fakeParked) own(s *parkedSpace, page string) {
+	if s.owners[page] == nil {
+		s.owners[page] = map[string]bool{}
+	}
+	s.owners[page][f.self] = true
+}
+
+func (f *fakeParked) Announce(_ context.Context, pages []string, _ time.Duration) error {
+	return f.in(func(s *parkedSpace) {
+		for _, page := range pages {
+			f.own(s, page)
+		}
+	})
+}
+
+func (f *fakeParked) Withdraw(_ context.Context, pages []string) error {
+	return f.in(func(s *parkedSpace) {
+		for _, page := range pages {
+			delete(s.owners[page], f.self)
+		}
+	})
+}
+
+func (f *fakeParked) Owners(_ context.Context, pages []string) (owners [][]string, err error) {
+	err = f.in(func(s *parkedSpace) {
+		for _, page := range pages {
+			list := slices.Sorted(maps.Keys(s.owners[page]))
+			owners = append(owners, slices.DeleteFunc(list, func(o string) bool { return o == f.self }))
+		}
+	})
+	return owners, err
+}
+
+func (f *fakeParked) Put(_ context.Context, page string, messages [][]byte, _ time.Duration) error {
+	return f.in(func(s *parkedSpace) {
+		for _, m := range messages {
+			s.messages[page+f.self] = append(s.messages[page+f.self], string(m))
+		}
+		f.own(s, page)
+	})
+}
+
+func (f *fakeParked) Take(_ context.Context, page, owner string, last bool) (messages []string, dropped int, err error) {
+	err = f.in(func(s *parkedSpace) {
+		messages = s.messages[page+owner]
+		delete(s.messages, page+owner)
+		if last {
+			delete(s.owners[page], owner)
+		}
+	})
+	return messages, 0, err
+}
+
+func (f *fakeParked) Send(_ context.Context, to string, n dispatch.Note) (received bool, err error) {
+	n.From = f.self
+	var hears []func(dispatch.Note)
+	err = f.in(func(s *parkedSpace) {
+		if hear := s.channels[to]; hear != nil {
+			received = true
+			hears = append(hears, hear)
+		}
+		if to == "" {
+			hears = slices.Collect(maps.Values(s.all))
+		}
+		if s.deaf {
+			hears = nil
+		}
+	})
+	for _, hear := range hears {
+		hear(n)
+	}
+	return received, err
+}
+
+func (f *fakeParked) Others(context.Context) (n int, err error) {
+	err = f.in(func(s *parkedSpace) { n = len(s.all) })
+	return n, err
+}
+
+func (f *fakeParked) Watch(ctx context.Context, report func(dispatch.Note)) error {
+	return f.watch(ctx, f.space.channels, report)
+}
+
+func (f *fakeParked) WatchAll(ctx context.Context, report func(dispatch.Note)) error {
+	return f.watch(ctx, f.space.all, report)
+}
+
+func (f *fakeParked) watch(ctx context.Context, channels map[string]func(dispatch.Note), report func(dispatch.Note)) error {
+	f.space.mu.Lock()
+	channels[f.self] = func(n dispatch.Note) {
+		if n.From != f.self {
+			report(n)
+		}
+	}
+	f.space.mu.Unlock()
+	<-ctx.Done()
+	f.space.mu.Lock()
+	delete(channels, f.self)
+	f.space.mu.Unlock()
+	return nil
+}
+
+// fail makes everything fail, as a Redis that is away.
+func (s *parkedSpace) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// size is how many pages have owners, and how many messages are at rest.
+func (s *parkedSpace) size() (pages, messages int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, owners := range s.owners {
+		if len(owners) > 0 {
+			pages++
+		}
+	}
+	for _, list := range s.messages {
+		messages += len(list)
+	}
+	return pages, messages
 }

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
-
-	"github.com/gorilla/websocket"
 )
 
 // messageType is the type of the layer message that df_websockets sends (df_websockets 1.2.6, tasks.py, _call_ws_signal). Channels
@@ -41,7 +39,7 @@ func (g *Gateway) deliver(groups []string, m message) {
 		windows = g.hub.members(windows, name)
 	}
 	if len(windows) > 0 {
-		pushAll(windows, encodeFrame(websocket.TextMessage, text))
+		pushAll(windows, newMessage(text))
 	}
 	g.observer.fanOut(len(windows), time.Since(start))
 	clear(windows) // the pool keeps no window alive
@@ -50,7 +48,7 @@ func (g *Gateway) deliver(groups []string, m message) {
 }
 
 // pushAll queues the frame for each window, with as many goroutines as there are processors.
-func pushAll(windows []*window, frame []byte) {
+func pushAll(windows []*window, frame *frame) {
 	if len(windows) <= fanoutChunk {
 		for _, w := range windows {
 			w.push(frame)

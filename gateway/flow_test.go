@@ -65,7 +65,7 @@ func TestSignalRefusedGivesItsPlaceBack(t *testing.T) {
 	w := &window{g: r.Gateway, identity: identity{window: "hash"}}
 	r.publisher.change(func() { r.publisher.err = errors.New("full") })
 	w.waitForPlace()
-	w.out.kill()
+	w.out.kill(&r.outLimits)
 	r.publish(w, nil)
 	if w.flow.held != 0 {
 		t.Errorf("%d places held", w.flow.held)

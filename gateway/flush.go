@@ -29,13 +29,13 @@ var flushers = sync.Pool{New: func() any {
 }}
 
 // joined returns the frames as one slice, without copying when there is one frame.
-func (f *flusher) joined(frames [][]byte, offset int) []byte {
+func (f *flusher) joined(frames []*frame, offset int) []byte {
 	if len(frames) == 1 {
-		return frames[0][offset:]
+		return frames[0].wire[offset:]
 	}
-	f.scratch = append(f.scratch[:0], frames[0][offset:]...)
+	f.scratch = append(f.scratch[:0], frames[0].wire[offset:]...)
 	for _, frame := range frames[1:] {
-		f.scratch = append(f.scratch, frame...)
+		f.scratch = append(f.scratch, frame.wire...)
 	}
 	return f.scratch
 }
@@ -115,7 +115,7 @@ func (w *window) flushWaiting() {
 
 // wrote accounts for n written bytes.
 func (w *window) wrote(n int) {
-	if frames := w.out.wrote(n); frames > 0 {
+	if frames := w.out.wrote(n, &w.g.outLimits); frames > 0 {
 		w.g.stats.framesOut.Add(uint64(frames))
 		w.g.observer.framesSent(frames, n)
 	}

@@ -50,6 +50,10 @@ type Gateway struct {
 	hub         *hub
 	memberships *memberships
 	windows     windowSet
+	parking     parking
+	probes      probes
+	handover    *handover
+	admission   *admission
 	proxy       http.Handler // nil without an upstream
 	upgrader    websocket.Upgrader
 	outLimits   outboxLimits
@@ -94,13 +98,15 @@ func newGateway(cfg Config, p ports) (*Gateway, error) {
 		origins:     newOriginRules(site.CSRFTrustedOrigins, cfg.AllowedOrigins, site.UseXForwardedHost),
 		revoked:     newRevocations(time.Now),
 		hub:         newHub(),
-		outLimits:   outboxLimits{frames: cfg.OutboxFrames, bytes: cfg.OutboxBytes},
+		outLimits:   newOutboxLimits(&cfg),
 		frameLimits: compat.FrameLimits{MaxBytes: cfg.MaxFrameBytes},
 		samples:     newSamplers(),
 		largeFrameC: make(chan struct{}, max(cfg.LargeFrameBytes/cfg.MaxFrameBytes, 1)),
 		drainC:      make(chan struct{}),
 	}
 	g.upgrader = newUpgrader()
+	g.handover = newHandover(g, p.parked)
+	g.admission = newAdmission(&g.cfg, g.drainC)
 	g.memberships = newMemberships(g.hub, p.receiver, cfg.ConnectTimeout, g.log)
 	if err := g.chooseStrategies(); err != nil {
 		return nil, err
@@ -127,6 +133,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	serving.Go(func() error {
 		return named("revocations", g.ports.tickets.WatchRevocations(serveCtx, g.revoke))
 	})
+	serving.Go(func() error { return g.handover.run(serveCtx) })
+	serving.Go(func() error { return named("notes", g.ports.parked.Watch(serveCtx, g.handover.hear)) })
+	openCtx, stopOpening := context.WithCancel(serveCtx)
+	defer stopOpening()
+	serving.Go(func() error { return named("notes to all", g.ports.parked.WatchAll(openCtx, g.handover.hear)) })
 	publishCtx, stopPublishing := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopPublishing(nil)
 	var publishing errgroup.Group
@@ -143,9 +154,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-serveCtx.Done(): // one of them failed
 	}
+	stopOpening()
 	g.drain(serveCtx)
 	stopPublishing(ErrDraining) // flushes: windows have sent what they sent
 	publishErr := publishing.Wait()
+	g.handOver(serveCtx)
 	stopServing(ErrDraining) // the receiver leaves all groups
 	serveErr := serving.Wait()
 	g.conns.Wait()
@@ -165,11 +178,11 @@ func (g *Gateway) admit() *refusal {
 	g.gate.RLock()
 	defer g.gate.RUnlock()
 	if g.phase.Load() != phaseRunning {
-		return &refusal{http.StatusServiceUnavailable, RefusedDraining, "the gateway is starting or stopping"}
+		return &refusal{status: http.StatusServiceUnavailable, reason: RefusedDraining, text: "the gateway is starting or stopping"}
 	}
 	if n := g.stats.windows.Add(1); g.cfg.MaxWindows != Off && n > int64(g.cfg.MaxWindows) {
 		g.stats.windows.Add(-1)
-		return &refusal{http.StatusServiceUnavailable, RefusedFull, "too many windows"}
+		return &refusal{status: http.StatusServiceUnavailable, reason: RefusedFull, text: "too many windows"}
 	}
 	g.conns.Add(1)
 	return nil
@@ -200,8 +213,9 @@ func (g *Gateway) Ready() error {
 
 // Stats is a snapshot of what a Gateway does.
 type Stats struct {
-	// Windows counts open windows and handshakes, Groups the channel-layer groups with at least one window.
-	Windows, Groups int
+	// Windows counts open windows and handshakes, Parked those without a socket that may come back, Groups the channel-layer groups with
+	// at least one of them.
+	Windows, Parked, Groups int
 	// Refused counts handshakes that were not accepted.
 	Refused uint64
 	// FramesIn counts frames of browsers, Signals those that went to the publisher, PublishErrors those that it gave up.
@@ -221,6 +235,7 @@ type counters struct {
 func (g *Gateway) Stats() Stats {
 	return Stats{
 		Windows:       int(g.stats.windows.Load()),
+		Parked:        g.parking.len(),
 		Groups:        g.hub.count(),
 		Refused:       g.stats.refused.Load(),
 		FramesIn:      g.stats.framesIn.Load(),

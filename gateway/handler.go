@@ -42,7 +42,11 @@ func (g *Gateway) serveWindow(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := g.ports.health.registry(); err != nil {
 		// Its signals would go to the fallback queues alone: whoever handles them on others would never hear of them.
-		g.refuse(w, r, &refusal{http.StatusServiceUnavailable, RefusedRegistry, "the signals of the site are not known yet"})
+		g.refuse(w, r, &refusal{status: http.StatusServiceUnavailable, reason: RefusedRegistry, text: "the signals of the site are not known yet"})
+		return
+	}
+	if no := g.admission.enter(r.Context()); no != nil {
+		g.refuse(w, r, no)
 		return
 	}
 	if no := g.admit(); no != nil {
@@ -66,22 +70,30 @@ func (g *Gateway) open(w http.ResponseWriter, r *http.Request) *refusal {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.ConnectTimeout)
 	defer cancel()
-	found, err := g.identifier.identify(ctx, readHandshake(r, g.cfg.Settings))
+	h := readHandshake(r, g.cfg.Settings)
+	found, err := g.identifier.identify(ctx, h)
 	if err != nil {
 		g.samples.handshakes.warn(g.log, "handshake refused: the window could not be identified", "err", err)
-		return &refusal{http.StatusServiceUnavailable, RefusedIdentify, "the window cannot be identified now"}
+		return &refusal{status: http.StatusServiceUnavailable, reason: RefusedIdentify, text: "the window cannot be identified now"}
 	}
 	g.observer.identified(found.outcome)
 	if found.fault != nil {
 		g.samples.handshakes.warn(g.log, "bad ticket, the window is anonymous", "window", found.identity.window, "err", found.fault)
 	}
 	win := g.newWindow(found.identity)
+	g.setPage(win, h.windowKey, found.groups)
+	elsewhere := g.handover.lookUp(win)
 	if err := g.memberships.join(ctx, win, found.groups); err != nil {
 		g.samples.handshakes.warn(g.log, "handshake refused: the channel layer did not take the groups", "err", err)
-		return &refusal{http.StatusServiceUnavailable, RefusedJoin, "the channel layer does not answer now"}
+		return &refusal{status: http.StatusServiceUnavailable, reason: RefusedJoin, text: "the channel layer does not answer now"}
+	}
+	var suspects []*window
+	if win.canReturn() {
+		suspects = g.takeOver(win)
+		g.handover.takeOver(ctx, win, elsewhere)
 	}
 	if err := g.upgrade(w, r, win, found.cookies); err != nil {
-		g.memberships.leave(win)
+		g.park(win) // with what it has taken over
 		g.log.Debug("handshake broken", "window", win.identity.window, "err", err)
 		return &refusal{reason: RefusedConnection}
 	}
@@ -94,7 +106,11 @@ func (g *Gateway) open(w http.ResponseWriter, r *http.Request) *refusal {
 	}
 	g.observer.opened(time.Since(start))
 	g.log.Debug("window opened", "window", win.identity.window, "identified", found.outcome, "groups", len(found.groups))
-	win.opened()
+	if len(suspects) > 0 {
+		g.probeSuspects(win, suspects)
+	} else {
+		win.opened()
+	}
 	g.conns.Go(win.read)
 	return nil
 }
@@ -107,12 +123,12 @@ func (g *Gateway) newWindow(id identity) *window {
 	return win
 }
 
-// forget removes a window whose connection ended. Its reader calls it.
+// forget removes a window whose connection ended from the open ones. Its reader calls it.
 func (g *Gateway) forget(w *window) {
-	g.observer.framesDropped(w.out.kill())
+	w.out.cut()
 	_ = w.conn.Close() // it may be closed already
 	g.windows.remove(w)
-	g.memberships.leave(w)
+	g.park(w)
 	code := CloseCode(w.code.Load())
 	g.observer.closed(code, w.byBrowser)
 	g.log.Debug("window closed", "window", w.identity.window, "code", int(code), "by_browser", w.byBrowser)

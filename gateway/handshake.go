@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/http"
 	"strings"
@@ -11,6 +12,8 @@ type refusal struct {
 	status int
 	reason string // for the counter and the log: one of the Refused constants
 	text   string // for the client
+	// retryAfter is what a 503 says instead of retryAfter, in seconds.
+	retryAfter string
 }
 
 // Why a handshake was refused: the labels that [Observer.Refused] gets.
@@ -20,6 +23,7 @@ const (
 	RefusedVersion    = "version"    // 426: another websocket version than 13
 	RefusedOrigin     = "origin"     // 403: the page of another site
 	RefusedFull       = "full"       // 503: Config.MaxWindows are open
+	RefusedRate       = "rate"       // 503: more handshakes than Config.AdmitRate
 	RefusedDraining   = "draining"   // 503: the gateway is starting or stopping
 	RefusedRegistry   = "registry"   // 503: the registry of signals was not read yet
 	RefusedIdentify   = "identify"   // 503: whoever knows about the window did not answer
@@ -36,17 +40,17 @@ func wantsWebsocket(r *http.Request) bool {
 func checkHandshake(r *http.Request, origins *originRules) *refusal {
 	switch {
 	case r.Method != http.MethodGet:
-		return &refusal{http.StatusMethodNotAllowed, RefusedMethod, "a websocket handshake is a GET request"}
+		return &refusal{status: http.StatusMethodNotAllowed, reason: RefusedMethod, text: "a websocket handshake is a GET request"}
 	case !headerHasToken(r.Header, "Connection", "upgrade"):
-		return &refusal{http.StatusBadRequest, RefusedHandshake, "header Connection: Upgrade is missing"}
+		return &refusal{status: http.StatusBadRequest, reason: RefusedHandshake, text: "header Connection: Upgrade is missing"}
 	case hasBody(r):
-		return &refusal{http.StatusBadRequest, RefusedHandshake, "a websocket handshake has no body"}
+		return &refusal{status: http.StatusBadRequest, reason: RefusedHandshake, text: "a websocket handshake has no body"}
 	case !headerHasToken(r.Header, "Sec-Websocket-Version", "13"):
-		return &refusal{http.StatusUpgradeRequired, RefusedVersion, "only websocket version 13 is spoken here"}
+		return &refusal{status: http.StatusUpgradeRequired, reason: RefusedVersion, text: "only websocket version 13 is spoken here"}
 	case len(r.Header["Sec-Websocket-Key"]) != 1 || !validKey(r.Header.Get("Sec-Websocket-Key")):
-		return &refusal{http.StatusBadRequest, RefusedHandshake, "header Sec-WebSocket-Key is not 16 bytes in base64, once"}
+		return &refusal{status: http.StatusBadRequest, reason: RefusedHandshake, text: "header Sec-WebSocket-Key is not 16 bytes in base64, once"}
 	case !origins.allow(r):
-		return &refusal{http.StatusForbidden, RefusedOrigin, "this origin may not open websockets here"}
+		return &refusal{status: http.StatusForbidden, reason: RefusedOrigin, text: "this origin may not open websockets here"}
 	}
 	return nil
 }
@@ -76,7 +80,7 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, no *refusal) {
 	g.log.Debug("handshake refused", "reason", no.reason, "status", no.status, "remote", r.RemoteAddr)
 	switch no.status {
 	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", retryAfter)
+		w.Header().Set("Retry-After", cmp.Or(no.retryAfter, retryAfter))
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodGet)
 	case http.StatusUpgradeRequired:

@@ -58,7 +58,7 @@ func TestNothingIsMissedFromOpenOn(t *testing.T) {
 
 func TestGroupsAreJoinedOnceAndLeft(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, func(c *Config) { c.ParkFor = Off })
 	var wg sync.WaitGroup
 	clients := make([]*client, 40)
 	for i := range clients {
@@ -124,7 +124,7 @@ func TestGroupComesBackWhileItIsLeft(t *testing.T) {
 
 func TestJoinFails(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, func(c *Config) { c.ParkFor = Off })
 	r.tickets.set("a", windowTicket(t, "a"))
 	r.receiver.fail(errAway)
 	_, resp, err := r.dial(cookies("a", testSession))

@@ -34,6 +34,30 @@ const (
 	MessageText = "text" // no text, or one that is not UTF-8
 )
 
+// Why messages for a window were lost: the labels that [Observer.FramesDropped] gets.
+const (
+	DroppedClosed   = "closed"   // the window ended and is not one that can come back: it has no window key, or no groups
+	DroppedRevoked  = "revoked"  // its session ended
+	DroppedExpired  = "expired"  // it did not come back within Config.ParkFor
+	DroppedOverflow = "overflow" // more than Config.ParkFrames, ParkBytes or ParkTotalBytes waited; the oldest go first
+	DroppedEvicted  = "evicted"  // more than Config.MaxParked windows waited; those that wait longest go first
+	DroppedUnproven = "unproven" // written to a socket that broke, and not kept any more: they may have arrived
+	DroppedDrained  = "drained"  // the gateway ended before the window came back, and Redis did not take its messages
+)
+
+// Where a window's earlier socket was: the labels that [Observer.TakenOver] gets.
+const (
+	TakenOverHere  = "here"  // at this gateway
+	TakenOverThere = "there" // at another one
+)
+
+// Why a window was opened without what another gateway kept for it: the labels that [Observer.HandoverFailed] gets.
+const (
+	HandoverRedis   = "redis"   // Redis did not answer in time
+	HandoverTimeout = "timeout" // the other gateway did not answer in time
+	HandoverGone    = "gone"    // the other gateway has ended without writing it
+)
+
 // What went wrong with a proxied request: the labels that [Observer.ProxyFailed] gets.
 const (
 	ProxyAway     = "away"     // 502: the application server does not take connections
@@ -68,8 +92,16 @@ type Observer struct {
 	Published func(err error)
 	// FramesSent is called with the frames and bytes that were written to a socket.
 	FramesSent func(frames, bytes int)
-	// FramesDropped is called with the frames that were queued for a window and never written.
-	FramesDropped func(frames int)
+	// FramesDropped is called with the messages for a window that were lost, with one of the Dropped constants. window is the hash of the
+	// window key, as in logs: no label, but for those who look after one window.
+	FramesDropped func(window, reason string, frames int)
+	// Parked is called when windows begin to wait for their next socket, and with a negative number when they do no longer.
+	Parked func(windows int)
+	// TakenOver is called for each window that got what an earlier socket had missed, with one of the TakenOver constants and the number
+	// of messages.
+	TakenOver func(from string, frames int)
+	// HandoverFailed is called when a window was opened without what another gateway may have kept for it, with one of the Handover constants.
+	HandoverFailed func(reason string)
 	// FanOut is called for each message of the layer with the number of windows it went to and the time this took.
 	FanOut func(windows int, d time.Duration)
 	// MessageDropped is called for messages of the layer that reach no window, with one of the Message constants.
@@ -139,9 +171,27 @@ func (o *Observer) framesSent(frames, bytes int) {
 	}
 }
 
-func (o *Observer) framesDropped(frames int) {
+func (o *Observer) framesDropped(window, reason string, frames int) {
 	if frames > 0 && o.FramesDropped != nil {
-		o.FramesDropped(frames)
+		o.FramesDropped(window, reason, frames)
+	}
+}
+
+func (o *Observer) parked(windows int) {
+	if o.Parked != nil {
+		o.Parked(windows)
+	}
+}
+
+func (o *Observer) takenOver(from string, frames int) {
+	if o.TakenOver != nil {
+		o.TakenOver(from, frames)
+	}
+}
+
+func (o *Observer) handoverFailed(reason string) {
+	if o.HandoverFailed != nil {
+		o.HandoverFailed(reason)
 	}
 }
 

@@ -67,5 +67,6 @@ type ports struct {
 	planner   planner
 	publisher publisher
 	health    health
+	parked    parkedStore
 	answers   answers // nil if Django cannot be asked
 }

@@ -8,13 +8,13 @@ func unfit(r *http.Request) *refusal {
 	switch {
 	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
 		// CONNECT would make a tunnel of a proxy; TRACE shows cookies to scripts.
-		return &refusal{http.StatusMethodNotAllowed, ProxyRefused, "405 Method Not Allowed: CONNECT and TRACE are not passed on."}
+		return &refusal{status: http.StatusMethodNotAllowed, reason: ProxyRefused, text: "405 Method Not Allowed: CONNECT and TRACE are not passed on."}
 	case r.Method == "PRI":
 		// The preface of HTTP/2 on a connection that has not agreed on it: net/http hands it over as a request.
-		return &refusal{http.StatusHTTPVersionNotSupported, ProxyRefused, "505 HTTP Version Not Supported: HTTP/2 is spoken over TLS only."}
+		return &refusal{status: http.StatusHTTPVersionNotSupported, reason: ProxyRefused, text: "505 HTTP Version Not Supported: HTTP/2 is spoken over TLS only."}
 	case wantsWebsocket(r) && hasBody(r):
 		// Where the application server takes it for the first bytes of the websocket, or for another request, the rest is not ours to see.
-		return &refusal{http.StatusBadRequest, ProxyRefused, "400 Bad Request: a websocket handshake has no body."}
+		return &refusal{status: http.StatusBadRequest, reason: ProxyRefused, text: "400 Bad Request: a websocket handshake has no body."}
 	}
 	return nil
 }

@@ -126,6 +126,11 @@ func (g *Gateway) revoke(rev dispatch.Revocation) {
 			closed++
 		}
 	}
+	for _, w := range g.parking.all() {
+		if revokes(rev, &w.identity) && g.unpark(w) {
+			g.letGo(w, DroppedRevoked)
+		}
+	}
 	g.observer.revoked(closed)
 	g.log.Info("identity revoked", "windows", closed, "user_changed", rev.User != "")
 }

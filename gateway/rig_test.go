@@ -34,6 +34,7 @@ type rig struct {
 	publisher *fakePublisher
 	health    *fakeHealth
 	answers   answers // nil unless the test's configuration has a Django to ask
+	parked    *fakeParked
 	counts    *counts
 	logs      *logBuffer
 	server    *httptest.Server
@@ -69,7 +70,10 @@ func (c *counts) observer() Observer {
 		IdentifyFailed: func(strategy, reason string) { c.add("failed "+strategy+" "+reason, 1) },
 		FrameReceived:  func(outcome string) { c.add("frame "+outcome, 1) },
 		Throttled:      func() { c.add("throttled", 1) },
-		FramesDropped:  func(n int) { c.add("dropped", n) },
+		FramesDropped:  func(_, reason string, n int) { c.add("dropped", n); c.add("dropped "+reason, n) },
+		Parked:         func(n int) { c.add("parked", n) },
+		TakenOver:      func(from string, n int) { c.add("taken over "+from, 1); c.add("handed frames", n) },
+		HandoverFailed: func(reason string) { c.add("handover "+reason, 1) },
 		MessageDropped: func(reason string) { c.add("message "+reason, 1) },
 		Revoked:        func(n int) { c.add("revoked", n) },
 		Published: func(err error) {
@@ -131,12 +135,19 @@ func testRegistry() *dispatch.Registry {
 // newRig starts a gateway. change may adapt its configuration.
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
+	return newRigBeside(t, newParkedSpace(), change)
+}
+
+// newRigBeside starts a gateway that hands over through the given space.
+func newRigBeside(t testing.TB, space *parkedSpace, change func(*Config)) *rig {
+	t.Helper()
 	r := &rig{
 		t:         t,
 		tickets:   &fakeTickets{tickets: map[string]*dispatch.Ticket{}, revokeC: make(chan dispatch.Revocation)},
 		receiver:  &fakeReceiver{joined: map[string]bool{}, deliverC: make(chan fakeDelivery)},
 		publisher: &fakePublisher{},
 		health:    &fakeHealth{},
+		parked:    &fakeParked{space: space, self: newGatewayName()},
 		counts:    &counts{n: map[string]int{}},
 		logs:      &logBuffer{},
 		doneC:     make(chan struct{}),
@@ -164,7 +175,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Gateway, err = newGateway(cfg, ports{r.tickets, r.receiver, planner, r.publisher, r.health, r.answers})
+	r.Gateway, err = newGateway(cfg, ports{r.tickets, r.receiver, planner, r.publisher, r.health, r.parked, r.answers})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"log/slog"
 	"sync/atomic"
 
@@ -15,11 +16,11 @@ const (
 
 // samplers are one per kind of trouble, so that no kind hides another.
 type samplers struct {
-	frames, handshakes, publisher, layer, upstream, recheck *sampler
+	frames, handshakes, publisher, layer, upstream, recheck, parked *sampler
 }
 
 func newSamplers() samplers {
-	return samplers{newSampler(), newSampler(), newSampler(), newSampler(), newSampler(), newSampler()}
+	return samplers{newSampler(), newSampler(), newSampler(), newSampler(), newSampler(), newSampler(), newSampler()}
 }
 
 // sampler lets a log line through now and then and counts those that it holds back.
@@ -32,6 +33,15 @@ func newSampler() *sampler { return &sampler{limiter: rate.NewLimiter(sampleRate
 
 // warn logs, or counts. The next line that is logged says how many were not.
 func (s *sampler) warn(log *slog.Logger, msg string, args ...any) {
+	s.log(log, slog.LevelWarn, msg, args)
+}
+
+// info is warn for what need not worry anybody.
+func (s *sampler) info(log *slog.Logger, msg string, args ...any) {
+	s.log(log, slog.LevelInfo, msg, args)
+}
+
+func (s *sampler) log(log *slog.Logger, level slog.Level, msg string, args []any) {
 	if !s.limiter.Allow() {
 		s.suppressed.Add(1)
 		return
@@ -39,5 +49,5 @@ func (s *sampler) warn(log *slog.Logger, msg string, args ...any) {
 	if n := s.suppressed.Swap(0); n > 0 {
 		args = append(args, "suppressed", n)
 	}
-	log.Warn(msg, args...)
+	log.Log(context.Background(), level, msg, args...)
 }

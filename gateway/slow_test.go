@@ -49,7 +49,7 @@ func (r *rig) closing(key string) bool {
 func TestStuckReader(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) {
-		c.OutboxBytes, c.WriteTimeout = 1<<30, 50*time.Millisecond
+		c.OutboxBytes, c.WriteTimeout, c.ParkFor = 1<<30, 50*time.Millisecond, Off
 	})
 	r.connect("stuck")
 	r.receiver.send(groupOf(compat.BroadcastTopic), strings.Repeat("x", 64<<20))

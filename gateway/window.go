@@ -22,10 +22,15 @@ type window struct {
 	out      outbox
 	flow     flow
 
-	groups  []membership  // indexes are guarded by the hub's shards
-	limiter *rate.Limiter // nil without Config.FramesPerSecond
-	index   int           // in its shard of the window set; guarded by it
-	shard   uint8
+	groups   []membership  // indexes are guarded by the hub's shards
+	limiter  *rate.Limiter // nil without Config.FramesPerSecond
+	parked   *parked       // not nil while the window has no socket and waits for the next one; guarded by the parking
+	page     pageKey       // zero for a window that cannot come back
+	pageSlot int           // index of the page's group in groups
+	since    atomic.Int64  // Unix nanoseconds of its opening
+
+	index int // in its shard of the window set; guarded by it
+	shard uint8
 
 	seen   atomic.Int64  // Unix nanoseconds of the last frame or pong
 	pinged int64         // Unix nanoseconds of the last ping; heartbeat goroutine only
@@ -63,14 +68,31 @@ func (s *socket) SetWriteDeadline(t time.Time) error {
 	return s.Conn.SetWriteDeadline(t)
 }
 
-// push queues a frame and writes it if the socket takes it at once. A window that does not keep up is closed.
-func (w *window) push(frame []byte) {
-	flush, err := w.out.push(frame, w.g.outLimits)
-	if errors.Is(err, errOutboxFull) {
+// push queues a frame and writes it if the socket takes it at once. A window that does not keep up is closed; its messages are kept
+// for its next socket.
+func (w *window) push(f *frame) {
+	flush, dropped, err := w.out.push(f, &w.g.outLimits)
+	switch {
+	case errors.Is(err, errOutboxFull):
 		w.close(CloseSlowReader)
-		return
+		if f.lasting {
+			w.push(f) // behind the close frame
+		}
+	case err != nil:
+		if heir := w.out.successor(); heir != nil && f.lasting {
+			heir.push(f) // the window has another socket since the message was on its way to this one
+		}
+	case flush:
+		w.flush()
 	}
-	if flush {
+	if dropped > 0 {
+		w.g.observer.framesDropped(w.identity.window, DroppedOverflow, dropped)
+	}
+}
+
+// ping asks the browser for a sign of life, which also proves that everything before it has arrived.
+func (w *window) ping() {
+	if w.out.ping() {
 		w.flush()
 	}
 }
@@ -116,7 +138,9 @@ func (w *window) setReadDeadline(t time.Time) {
 
 // opened lets what was queued during the handshake go out.
 func (w *window) opened() {
-	w.seen.Store(time.Now().UnixNano())
+	now := time.Now().UnixNano()
+	w.since.Store(now)
+	w.seen.Store(now)
 	flush, sealed := w.out.open()
 	if sealed {
 		w.awaitClose()
@@ -129,25 +153,31 @@ func (w *window) opened() {
 // cut ends the window without a close frame.
 func (w *window) cut(code CloseCode) {
 	w.code.CompareAndSwap(0, uint32(code))
-	w.g.observer.framesDropped(w.out.kill())
-	_ = w.conn.Close()
+	w.out.cut()
+	_ = w.conn.Close() // ends the reader
 }
 
 // onPing answers a ping of the browser's side.
 func (w *window) onPing(data string) error {
 	w.seen.Store(time.Now().UnixNano())
-	w.push(encodeFrame(websocket.PongMessage, data))
+	w.push(newFrame(websocket.PongMessage, data))
 	return nil
 }
 
-func (w *window) onPong(string) error {
+func (w *window) onPong(data string) error {
 	w.seen.Store(time.Now().UnixNano())
+	if queued, ok := provenBy(data); ok {
+		w.out.proven(queued, &w.g.outLimits)
+	}
 	return nil
 }
 
 // onClose answers the browser's close frame with 1000, whatever it says, as daphne does; or takes it as the answer to ours.
 func (w *window) onClose(code int, _ string) error {
 	w.byBrowser = w.code.CompareAndSwap(0, uint32(boundedCode(code)))
+	if !w.byBrowser && w.code.Load() == uint32(code) {
+		w.out.closeAnswered(&w.g.outLimits)
+	}
 	w.sealWith(CloseNormal, CloseNormal.frame(), true)
 	return nil
 }

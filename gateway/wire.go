@@ -20,8 +20,12 @@ func realPorts(cfg *Config) (ports, error) {
 	if err != nil {
 		return ports{}, named("receiver", err)
 	}
+	parked, err := s.Store.Parked(newGatewayName())
+	if err != nil {
+		return ports{}, named("parked windows", err)
+	}
 	p := ports{
-		tickets: s.Store, receiver: layerPort{layerReceiver}, planner: s.Dispatcher, publisher: realPublisher(cfg), health: servicesHealth{s},
+		tickets: s.Store, receiver: layerPort{layerReceiver}, planner: s.Dispatcher, publisher: realPublisher(cfg), health: servicesHealth{s}, parked: parked,
 	}
 	if cfg.noCallback() == nil {
 		if p.answers, err = newCallback(cfg); err != nil {

@@ -76,6 +76,15 @@ func newGatewayOptions(env environment) (*app.Options, *gatewayOptions) {
 	set.DurationVar(&o.UpstreamHeaderTimeout, "upstream-timeout", gateway.DefaultUpstreamHeaderTimeout, "how long Django may take to begin an answer; then 504")
 	set.DurationVar(&o.DrainWindow, "drain", gateway.DefaultDrainWindow, "time over which windows are closed after SIGTERM")
 	o.define(set)
+	set.DurationVar(&o.ParkFor, "park", gateway.DefaultParkFor, "how long a window without a socket collects messages for the page's next one; 0: not at all")
+	set.IntVar(&o.ParkFrames, "park-frames", gateway.DefaultParkFrames, "messages that one window may collect; the oldest go first")
+	set.IntVar(&o.ParkBytes, "park-bytes", gateway.DefaultParkBytes, "their bytes")
+	set.IntVar(&o.ParkTotalBytes, "park-total-bytes", gateway.DefaultParkTotalBytes, "messages that all windows hold, each counted once")
+	set.IntVar(&o.MaxParked, "max-parked", gateway.DefaultMaxParked, "windows without a socket; those that wait longest go first; -1: no limit")
+	set.DurationVar(&o.DrainLinger, "drain-linger", gateway.DefaultDrainLinger, "time after the drain to hand windows over to other gateways, if there are any; 0: none")
+	set.IntVar(&o.AdmitRate, "admit-rate", gateway.DefaultAdmitRate, "new windows per second; more wait, and then get 503; -1: no limit")
+	set.IntVar(&o.AdmitBurst, "admit-burst", gateway.DefaultAdmitBurst, "new windows at once")
+	set.DurationVar(&o.AdmitWait, "admit-wait", gateway.DefaultAdmitWait, "how long a new window may wait for its turn; 0: not at all")
 	return options, o
 }
 
@@ -155,6 +164,11 @@ func runGateway(ctx context.Context, args []string, env environment) error {
 func writtenZeros(options *app.Options, o *gatewayOptions) error {
 	if o.DrainWindow == 0 {
 		o.DrainWindow = gateway.Off // at once
+	}
+	for _, d := range []*time.Duration{&o.ParkFor, &o.DrainLinger, &o.AdmitWait} {
+		if *d == 0 {
+			*d = gateway.Off
+		}
 	}
 	if o.UpstreamHeaderTimeout == 0 {
 		o.UpstreamHeaderTimeout = gateway.Off // no limit

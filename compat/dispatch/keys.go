@@ -23,3 +23,17 @@ func (k keys) ticket(windowKey string) string {
 
 // revoked is a channel: sessions and users whose windows must go.
 func (k keys) revoked() string { return k.prefix + "revoked" }
+
+// parkedOwners is a set: the gateways that keep messages for a page whose window has lost its socket.
+func (k keys) parkedOwners(page string) string { return k.prefix + "parked:" + page }
+
+// parkedMessages is a list: what one of them has written, oldest first.
+func (k keys) parkedMessages(page, owner string) string {
+	return k.prefix + "parked:" + page + ":" + owner
+}
+
+// gateway is a channel: notes to one gateway.
+func (k keys) gateway(name string) string { return k.prefix + "gateway:" + name }
+
+// gateways is a channel: notes to all that take new windows.
+func (k keys) gateways() string { return k.prefix + "gateways" }

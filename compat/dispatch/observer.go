@@ -27,6 +27,8 @@ type Observer struct {
 	RegistryFailed func()
 	// BadRevocation is called for each announcement that cannot be read.
 	BadRevocation func()
+	// BadNote is called for each note of another gateway that cannot be read.
+	BadNote func()
 }
 
 func (o *Observer) planned(p *Plan, fromClient bool) {
@@ -56,5 +58,11 @@ func (o *Observer) registryFailed() {
 func (o *Observer) badRevocation() {
 	if o.BadRevocation != nil {
 		o.BadRevocation()
+	}
+}
+
+func (o *Observer) badNote() {
+	if o.BadNote != nil {
+		o.BadNote()
 	}
 }

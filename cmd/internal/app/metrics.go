@@ -87,7 +87,11 @@ func gatewayObserver(f factory) gateway.Observer {
 	published := f.counters("dfws_gateway_signals_published_total", "Browsers' signals that the publisher is done with: stored or failed.", "outcome")
 	sent := f.counter("dfws_gateway_frames_sent_total", "Frames written to windows.")
 	sentBytes := f.counter("dfws_gateway_sent_bytes_total", "Bytes of the frames written to windows.")
-	dropped := f.counter("dfws_gateway_frames_dropped_total", "Frames that were queued for a window and never written.")
+	dropped := f.counters("dfws_gateway_frames_dropped_total", "Messages for a window that were lost.", "reason")
+	parked := f.gauge("dfws_gateway_windows_parked", "Windows whose socket is gone and that may come back.")
+	takenOver := f.counters("dfws_gateway_windows_taken_over_total", "Windows that came back, by where their earlier socket was.", "from")
+	handed := f.counters("dfws_gateway_frames_handed_over_total", "Messages that windows had missed and got when they came back.", "from")
+	handoverFailed := f.counters("dfws_gateway_handovers_failed_total", "Windows opened without what another gateway may have kept for them.", "reason")
 	fanOut := f.counter("dfws_gateway_fanout_windows_total", "Windows that messages of the layer were queued for.")
 	fanOutTime := f.seconds("dfws_gateway_fanout_seconds", "Queueing one message of the layer for all its windows.")
 	messages := f.counters("dfws_gateway_messages_dropped_total", "Messages of the layer that no window could be given.", "reason")
@@ -116,7 +120,13 @@ func gatewayObserver(f factory) gateway.Observer {
 			sent.Add(float64(frames))
 			sentBytes.Add(float64(bytes))
 		},
-		FramesDropped: func(frames int) { dropped.Add(float64(frames)) },
+		FramesDropped: func(_, reason string, frames int) { dropped.WithLabelValues(reason).Add(float64(frames)) },
+		Parked:        func(windows int) { parked.Add(float64(windows)) },
+		TakenOver: func(from string, frames int) {
+			takenOver.WithLabelValues(from).Inc()
+			handed.WithLabelValues(from).Add(float64(frames))
+		},
+		HandoverFailed: func(reason string) { handoverFailed.WithLabelValues(reason).Inc() },
 		FanOut: func(windows int, d time.Duration) {
 			fanOut.Add(float64(windows))
 			fanOutTime.Observe(d.Seconds())
@@ -190,11 +200,13 @@ func dispatchObserver(f factory) dispatch.Observer {
 	signals := f.gauge("dfws_dispatch_registry_signals", "Signals in the registry.")
 	registryFailed := f.counter("dfws_dispatch_registry_failures_total", "Times that the registry, or an entry of it, could not be read.")
 	badRevocation := f.counter("dfws_dispatch_revocations_unreadable_total", "Revocations that could not be read.")
+	badNote := f.counter("dfws_dispatch_notes_unreadable_total", "Notes of other gateways that could not be read.")
 	return dispatch.Observer{
 		Planned:         func(outcome dispatch.Outcome, _ bool, _, _ int) { planned.WithLabelValues(string(outcome)).Inc() },
 		PlanFailed:      failed.Inc,
 		RegistryChanged: func(n int) { signals.Set(float64(n)) },
 		RegistryFailed:  registryFailed.Inc,
 		BadRevocation:   badRevocation.Inc,
+		BadNote:         badNote.Inc,
 	}
 }
