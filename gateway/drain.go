@@ -63,6 +63,9 @@ func (g *Gateway) awaitNoWindows(limit time.Duration) {
 
 // await waits for a condition, but not longer than limit.
 func (g *Gateway) await(ctx context.Context, limit time.Duration, ok func() bool) {
+	if ok() {
+		return
+	}
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)

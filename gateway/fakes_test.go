@@ -217,7 +217,8 @@ type parkedSpace struct {
 	channels map[string]func(dispatch.Note)
 	all      map[string]func(dispatch.Note)
 	err      error
-	deaf     bool // notes are not received
+	putErr   error // of Put alone
+	deaf     bool  // notes are not received
 }
 
 func newParkedSpace() *parkedSpace {
@@ -275,6 +276,12 @@ func (f *fakeParked) Owners(_ context.Context, pages []string) (owners [][]strin
 }
 
 func (f *fakeParked) Put(_ context.Context, page string, messages [][]byte, _ time.Duration) error {
+	f.space.mu.Lock()
+	putErr := f.space.putErr
+	f.space.mu.Unlock()
+	if putErr != nil {
+		return putErr
+	}
 	return f.in(func(s *parkedSpace) {
 		for _, m := range messages {
 			s.messages[page+f.self] = append(s.messages[page+f.self], string(m))

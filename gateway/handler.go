@@ -16,6 +16,8 @@ import (
 const (
 	// readBufferSize holds the common frame in one read; larger frames are read past it.
 	readBufferSize = 256
+	// closeAnswerTime bounds how long a window that the browser has closed waits for its answer to be written.
+	closeAnswerTime = 100 * time.Millisecond
 	// retryAfter is what a refused client is told, in seconds: the script's own delay.
 	retryAfter = "3"
 )
@@ -125,6 +127,10 @@ func (g *Gateway) newWindow(id identity) *window {
 
 // forget removes a window whose connection ended from the open ones. Its reader calls it.
 func (g *Gateway) forget(w *window) {
+	if w.byBrowser && w.code.Load() != uint32(CloseAbnormal) {
+		// Another goroutine may be about to write the answer to the browser's close.
+		g.await(context.Background(), closeAnswerTime, func() bool { return !w.out.answering() })
+	}
 	w.out.cut()
 	_ = w.conn.Close() // it may be closed already
 	g.windows.remove(w)

@@ -47,6 +47,7 @@ type outbox struct {
 	forgot   int      // of those, the ones that were let go without proof, since the last proof
 	lasting  int      // messages in queue
 	state    outboxState
+	handed   bool      // cut, and another gateway has its messages: what comes now is sent after
 	closing  *closing  // not nil: sealed
 	merging  *merging  // not nil for a while after a hand-over
 	heir     *window   // of a dead outbox: who has got its messages, if anybody

@@ -49,7 +49,7 @@ func (o *outbox) inherit(messages []*frame, until time.Time, l *outboxLimits) bo
 			o.waiting += len(f.wire)
 		}
 	}
-	o.queue, o.merging = queue, m
+	o.queue, o.merging, o.handed = queue, m, false
 	return true
 }
 
@@ -60,11 +60,18 @@ func (o *outbox) alive() bool {
 	return o.state != outboxCut && o.state != outboxDead && o.closing == nil
 }
 
-// ended says whether the outbox is dead.
+// answering says whether a goroutine has yet to write the close frame.
+func (o *outbox) answering() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state == outboxFlushing && o.closing != nil && !o.closing.done
+}
+
+// ended says whether nobody comes back to the outbox: it is dead, or handed over.
 func (o *outbox) ended() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.state == outboxDead
+	return o.state == outboxDead || o.handed
 }
 
 // held says whether the socket is not open yet.
@@ -104,6 +111,7 @@ func (o *outbox) collect() []*frame {
 		return nil
 	}
 	messages := o.queue
+	o.handed = true
 	o.gone += uint64(o.lasting)
 	o.queue, o.waiting, o.lasting = nil, 0, 0
 	return messages

@@ -153,7 +153,7 @@ func newRigBeside(t testing.TB, space *parkedSpace, change func(*Config)) *rig {
 		doneC:     make(chan struct{}),
 	}
 	cfg := Config{
-		Settings: testSettings(), DrainWindow: Off, Observer: r.counts.observer(),
+		Settings: testSettings(), DrainWindow: Off, DrainLinger: 100 * time.Millisecond, Observer: r.counts.observer(),
 		Logger: slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
