@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat"
@@ -44,7 +45,7 @@ func rawWindow(b testing.TB, addr, key string) net.Conn {
 func BenchmarkFanout(b *testing.B) {
 	for _, windows := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint("windows=", windows), func(b *testing.B) {
-			r := newRig(b, nil)
+			r := newRig(b, func(c *Config) { c.PingInterval, c.PongTimeout = time.Hour, time.Hour }) // the readers know messages only
 			addr := strings.TrimPrefix(r.server.URL, "http://")
 			var readers sync.WaitGroup
 			text := strings.Repeat("x", 200)
