@@ -14,15 +14,15 @@
 //
 //  1. The request asks for a websocket at exactly WEBSOCKET_URL. Method, version, key and Origin are checked from the request alone.
 //     Until the registry of signals was read once: 503.
-//  2. The window is counted in (Config.MaxWindows) and identified by the strategies of Config.Identify, one after the other until one
-//     decides; see below. Whoever had to be asked is away: 503.
+//  2. The window waits for its turn when many come at once (Config.AdmitRate), is counted in (Config.MaxWindows) and identified by the
+//     strategies of Config.Identify, one after the other until one decides; see below. Whoever had to be asked is away: 503.
 //  3. The groups are joined, in the hub and, the first window of a group, in the channel layer. What arrives from now on waits in
-//     the window's outbox.
+//     the window's outbox, behind what an earlier socket of the page has missed (see "Windows that come back").
 //  4. 101: a page that sees its socket open misses nothing from then on. No subprotocol, no compression.
 //  5. The reader handles one frame after the other: heartbeats are echoed, signals become tasks in the publisher's queue. Bad frames
 //     are counted and logged by reason, never answered, and never close the socket.
-//  6. Either side closes, or the connection breaks. The reader removes the window from hub and set. An empty group is left in the
-//     layer a second later.
+//  6. Either side closes, or the connection breaks. The reader parks the window: it stays in its groups for Config.ParkFor. When nobody
+//     came back for it, or if nobody can, it leaves the hub. An empty group is left in the layer a second later.
 //
 // On a site whose WEBSOCKET_WORKERS is "channels" signals go to channels of the layer instead of the broker (layerQueue); a channel that is
 // full closes the window with 1013.
@@ -54,7 +54,9 @@
 //	                                         to more than 128 windows
 //	receiver, memberships,errgroup of Run    one each                    the drain is over
 //	heartbeat, revocations,
-//	recheck
+//	recheck, hand-over, notes
+//	notes to all           errgroup of Run    one                         the drain begins
+//	hand-over writer       handover           up to 8 at a time           the hand-over is in Redis, or taken from there
 //	publisher, layerQueue errgroup of Run    one of them                 all windows are gone and its queue is flushed
 //	pass-through watcher  passThrough        one per foreign websocket   that websocket ends, or the drain begins
 //
@@ -90,9 +92,10 @@
 // cannot be put there in time closes its window with 1013, and no other. What a window sent in the moment before its 1013 may be
 // published or not.
 //
-// Server to browser: at most once, in the order of the layer for each window. A window in several addressed groups gets the frame once per
-// group with the same signal_id, as in Python, and its script drops the repeats. Nothing ever waits for a window: one that does not
-// keep up is closed.
+// Server to browser: in the order of the layer for each window, and once in the page while it comes back in time; what is lost
+// beyond that is counted by reason (Observer.FramesDropped) and logged with the hash of the window key. A window in several addressed
+// groups gets the frame once per group with the same signal_id, as in Python, and its script drops the repeats. Nothing ever waits
+// for a window: one that does not keep up is closed, and a page that comes back in time has missed nothing.
 //
 // A broker that hangs or is away holds up nobody: planning needs no Redis, the publisher has a goroutine, a bounded queue and a deadline of
 // its own. A layer that is away delays new windows and messages, not open sockets.
@@ -102,11 +105,46 @@
 // missed. That is logged; open windows then keep their identity until they reconnect, since a deleted ticket cannot be told from an
 // expired or lost one.
 //
+// # Windows that come back
+//
+// df_websockets' script connects again three seconds after its socket is gone, and drops repeats by signal_id for the life of the page
+// (js/df_websockets.min.js, 1.2.6). So a window whose socket is gone, in whatever way, is parked: it has no goroutine and no timer, stays in its
+// groups and keeps its messages within Config.ParkFor, ParkFrames, ParkBytes, ParkTotalBytes and MaxParked. One that was revoked is
+// not parked, and one that is revoked while it is parked is wiped.
+//
+// A message that TCP took is not delivered: a socket that broke without a sign swallows what it is given. Each ping carries the number of
+// messages before it, so its answer proves that they have arrived; as does the answer to a close frame. What was written and is not
+// proven is kept and sent again, also the frame that was cut in the middle. Windows that were sent something are pinged within a
+// quarter of Config.PingInterval.
+//
+// The next socket of the page has the same window key and the same session, user and stamp (pageKey). A page that was loaded anew has
+// another key and gets nothing, unless it sets no topics: then it has the key of the page before, as with df_websockets. The next socket
+// joins its groups first and then takes over what was parked: those messages first, then its own, each once (merging). A socket that lives is
+// not robbed. Whether an earlier one of the page lives is asked by a ping; until it has answered or is cut, after three seconds, the
+// new one is held. Tabs that share the cookie and are cut together each get what all of them have missed.
+//
+// Another gateway: a parked window is announced in Redis. The gateway that the page comes back to asks there who has it, joins the
+// groups, and sends the owner a note; the owner writes the messages to a list that expires, answers, and goes on collecting for a
+// second what was under way to it alone. If the owner has ended, the list is what it wrote at its end; if it was killed, what it had parked
+// is lost. Without Redis the window opens after Config.HandoverTimeout without those messages, which is counted; what the owner answers
+// later still arrives. When an owner finds a socket dead so late that its page may be elsewhere already, it tells all gateways.
+//
+//	page         gateway A                     Redis                              gateway B
+//	 │◀──── cut ────│ parks, collects             │                                   │
+//	 │              │── announce page ───────────▶│ parked:PAGE = {A}                 │
+//	 │── handshake ─┼─────────────────────────────┼──────────────────────────────────▶│ joins the groups
+//	 │              │◀── claim ───────────────────┼──────────── who? A; claim ────────│
+//	 │              │── messages; ready ─────────▶│ parked:PAGE:A ── take ───────────▶│ opens: messages, then its own
+//	 │              │── a second later: more ────▶│ ────────────────────────────────▶ │ those that are new
+//
+// What a Python process sends while a single gateway is down reaches nobody: only with another gateway a restart loses nothing.
+//
 // # Stopping
 //
 // When Run's context ends: Ready says so → handshakes get 503 → windows are closed with 1001, spread over Config.DrainWindow, while
 // messages still arrive, and so do signals that a browser sent before it saw the close → those that do not answer are cut → the
-// publisher flushes → the receiver leaves all groups → Run returns. The caller shuts its http.Server down at the same time or after Run
+// publisher flushes → if there are other gateways, the parked windows go on collecting until they have come back there, for
+// Config.DrainLinger at most; what is left is written to Redis → the receiver leaves all groups → Run returns. The caller shuts its http.Server down at the same time or after Run
 // (hijacked windows do not hold it up), and then ends the Services, in this order: they must outlive Run.
 //
 // # Differences from daphne

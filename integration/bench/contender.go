@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dfws/dfws/integration/bench/loadproto"
 	"github.com/dfws/dfws/integration/harness"
 )
 
@@ -41,7 +42,7 @@ func (b *gatewayBench) contenders() []contender {
 		{
 			name: nameGateway, steps: []int{1000, 5000, 15000}, broadcasts: 30, signals: 60000, calls: 20000, callSignal: "bench.go_ping",
 			serve: func(ctx context.Context) (*harness.Server, error) {
-				gw, err := b.site.Gateway(ctx, harness.GatewayOptions{Settings: b.settings, Args: []string{"--log-level", "warn", "--drain", "1ms"}})
+				gw, err := b.site.Gateway(ctx, harness.GatewayOptions{Settings: b.settings, Args: []string{"--log-level", "warn", "--drain", "1ms", "--drain-linger", "0"}})
 				if err != nil {
 					return nil, err
 				}
@@ -94,5 +95,12 @@ func (b *gatewayBench) run(ctx context.Context, c contender) (m *measured, err e
 	if err := l.roundTrips(ctx); err != nil {
 		return nil, fmt.Errorf("there and back: %w", err)
 	}
+	if _, err := gen.ask(loadproto.Command{Do: "close"}); err != nil {
+		return nil, err
+	}
+	if m.cutShare, err = b.cutShare(ctx, server.URL.Host); err != nil {
+		return nil, fmt.Errorf("windows that are cut: %w", err)
+	}
+	progress("  %s: %.2f %% delivered to windows that are cut", c.name, m.cutShare)
 	return m, nil
 }

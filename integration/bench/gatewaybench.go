@@ -48,7 +48,7 @@ func runGateway(ctx context.Context, rounds int) (err error) {
 	defer func() { err = errors.Join(err, b.close()) }()
 	start := time.Now()
 	all := map[string][]*measured{}
-	var bare []float64
+	var bare, restarted []float64
 	for i := range rounds {
 		progress("round %d of %d", i+1, rounds)
 		for _, c := range b.contenders() {
@@ -63,9 +63,14 @@ func runGateway(ctx context.Context, rounds int) (err error) {
 			return fmt.Errorf("bare loop: %w", err)
 		}
 		bare = append(bare, cpu)
+		share, err := b.restartShare(ctx)
+		if err != nil {
+			return fmt.Errorf("rolling restart: %w", err)
+		}
+		restarted = append(restarted, share)
 	}
 	fmt.Printf("%d cores shared by Redis, the server measured and the load generator; rounds: %d; %.0f s\n\n", runtime.NumCPU(), rounds, time.Since(start).Seconds())
-	return reportGateway(os.Stdout, all, bare)
+	return reportGateway(os.Stdout, all, bare, restarted)
 }
 
 func (b *gatewayBench) prepare(ctx context.Context) (err error) {

@@ -18,11 +18,12 @@ const (
 	aimIntake      = 35   // times daphne's
 	aimCalls       = 25   // times daphne with Celery
 	aimWindowsIdle = 3    // percent of a core
+	aimDelivered   = 100  // percent
 	aimRedis       = 1.05 // times the commands and bytes with a fifteenth of the windows
 )
 
 // reportGateway prints the growth with the windows, and then the rows with their aims.
-func reportGateway(w io.Writer, all map[string][]*measured, bare []float64) error {
+func reportGateway(w io.Writer, all map[string][]*measured, bare, restarted []float64) error {
 	if err := reportGrowth(w, all); err != nil {
 		return err
 	}
@@ -30,6 +31,7 @@ func reportGateway(w io.Writer, all map[string][]*measured, bare []float64) erro
 	if err != nil {
 		return err
 	}
+	rows = append(rows, atLeast("delivered across a rolling restart of two gateways", "%", median(restarted).low, aimDelivered))
 	sortRows(rows)
 	return reportTable(w, rows)
 }
@@ -120,5 +122,8 @@ func gatewayRows(all map[string][]*measured, bare float64) ([]row, error) {
 		times("browser → Go worker → browser, 8 at once, p99", "ms", medianOf(ours, callP99), nameDaphne+" and Celery", medianOf(daphne, callP99), 0, true),
 		atMost("idle CPU"+to(aimMany), "% of a core", stepOf(ours, aimMany, idle), aimWindowsIdle),
 	}
-	return rows, missing
+	cut := atLeast("delivered, each window cut every 10 s for 3 s", "%", medianOf(ours, func(m *measured) float64 { return m.cutShare }), aimDelivered)
+	cut.theirs = fmt.Sprintf("%s %s, %s %s", nameDaphne, number(medianOf(daphne, func(m *measured) float64 { return m.cutShare })),
+		nameUvicorn, number(medianOf(uvicorn, func(m *measured) float64 { return m.cutShare })))
+	return append(rows, cut), missing
 }

@@ -1,6 +1,7 @@
 // Command bench measures the parts beside the Python programs that they replace, in one run, and prints ratios.
 //
-//	go run ./integration/bench gateway    dfws gateway beside daphne and uvicorn: connects, memory, broadcast, intake, there and back
+//	go run ./integration/bench gateway    dfws gateway beside daphne and uvicorn: connects, memory, broadcast, intake, there and back,
+//	                                       what arrives at windows that are cut and across a rolling restart
 //	go run ./integration/bench worker     Go worker beside Celery, asynq and gocelery: throughput, publishing, memory, latency
 //
 // gateway: all servers serve the same site on the same Redis. Each round starts the server anew, and opens more and more windows. The load

@@ -28,6 +28,7 @@ type measured struct {
 	signalsPerSecond float64
 	cpuPerSignal     float64 // microseconds
 	callP50, callP99 float64 // milliseconds from a browser's signal to the answer of its handler
+	cutShare         float64 // percent of the messages that arrive when each page is cut every ten seconds
 }
 
 // at is the step with so many windows.
