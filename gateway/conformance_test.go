@@ -78,7 +78,7 @@ func (tc *conformanceCase) run(t *testing.T, r *rig, p *rawPeer) {
 	}
 	want := tc.code
 	if want == 0 {
-		p.write(slices.Concat(message1(opText, compat.HeartbeatFrame), closing(1000, "")))
+		p.write(slices.Concat(message1(opText, compat.HeartbeatFrame), closeWith(1000, "")))
 		want = CloseNormal
 	}
 	end := p.drain(patience)
@@ -229,7 +229,7 @@ func fragmentationCases() []conformanceCase {
 		{id: "5.20", name: "the same, byte by byte", send: two, chop: 1, texts: both, pongs: twice},
 		{id: "5.21", name: "pong between fragments", send: slices.Concat(start, pong, end), texts: both},
 		{id: "5.22", name: "empty fragments", send: fragmented(opText, "", said("x"), "", ""), texts: []string{"x"}},
-		{id: "5.23", name: "a close within a text", send: slices.Concat(start, closing(1000, ""), end), code: CloseNormal, late: true},
+		{id: "5.23", name: "a close within a text", send: slices.Concat(start, closeWith(1000, ""), end), code: CloseNormal, late: true},
 		{id: "5.24", name: "a binary within a text", send: slices.Concat(start, rawFrame(bitFin|opBinary, "x")), code: CloseProtocol},
 	}
 }

@@ -96,30 +96,30 @@ func closeCases() []conformanceCase {
 	ping, text := message1(opPing, "late"), message1(opText, said("late"))
 	long := strings.Repeat("*", 123)
 	cases := []conformanceCase{
-		{id: "7.1.1", name: "text, then close", send: slices.Concat(message1(opText, said("x")), closing(1000, "")), texts: []string{"x"}, code: CloseNormal},
-		{id: "7.1.2", name: "two closes", send: slices.Concat(closing(1000, ""), closing(1000, "")), code: CloseNormal, late: true},
-		{id: "7.1.3", name: "ping after close", send: slices.Concat(closing(1000, ""), ping), code: CloseNormal, late: true},
-		{id: "7.1.4", name: "text after close", send: slices.Concat(closing(1000, ""), text), code: CloseNormal, late: true},
-		{id: "7.1.5", name: "close between fragments", send: slices.Concat(rawFrame(opText, "a"), closing(1000, ""), rawFrame(bitFin, "b")),
+		{id: "7.1.1", name: "text, then close", send: slices.Concat(message1(opText, said("x")), closeWith(1000, "")), texts: []string{"x"}, code: CloseNormal},
+		{id: "7.1.2", name: "two closes", send: slices.Concat(closeWith(1000, ""), closeWith(1000, "")), code: CloseNormal, late: true},
+		{id: "7.1.3", name: "ping after close", send: slices.Concat(closeWith(1000, ""), ping), code: CloseNormal, late: true},
+		{id: "7.1.4", name: "text after close", send: slices.Concat(closeWith(1000, ""), text), code: CloseNormal, late: true},
+		{id: "7.1.5", name: "close between fragments", send: slices.Concat(rawFrame(opText, "a"), closeWith(1000, ""), rawFrame(bitFin, "b")),
 			code: CloseNormal, late: true},
-		{id: "7.1.6", name: "256 KiB, close, ping", send: slices.Concat(message1(opBinary, strings.Repeat("x", 256<<10)), closing(1000, ""), ping),
+		{id: "7.1.6", name: "256 KiB, close, ping", send: slices.Concat(message1(opBinary, strings.Repeat("x", 256<<10)), closeWith(1000, ""), ping),
 			code: CloseNormal, late: true},
 		{id: "7.3.1", name: "close without code", send: message1(opClose, ""), code: CloseNormal},
 		{id: "7.3.2", name: "close of one byte", send: message1(opClose, "\x03"), code: CloseNormal}, // see above
-		{id: "7.3.3", name: "close of two bytes", send: closing(1000, ""), code: CloseNormal},
-		{id: "7.3.4", name: "close with reason", send: closing(1000, "Hello World!"), code: CloseNormal},
-		{id: "7.3.5", name: "close with the longest reason", send: closing(1000, long), code: CloseNormal},
-		{id: "7.3.6", name: "close with too long a reason", send: closing(1000, long+"*"), code: CloseProtocol},
-		{id: "7.5.1", name: "close with a reason that is no UTF-8", send: closing(1000, "\xce\xba\xed\xa0\x80"), code: CloseProtocol},
+		{id: "7.3.3", name: "close of two bytes", send: closeWith(1000, ""), code: CloseNormal},
+		{id: "7.3.4", name: "close with reason", send: closeWith(1000, "Hello World!"), code: CloseNormal},
+		{id: "7.3.5", name: "close with the longest reason", send: closeWith(1000, long), code: CloseNormal},
+		{id: "7.3.6", name: "close with too long a reason", send: closeWith(1000, long+"*"), code: CloseProtocol},
+		{id: "7.5.1", name: "close with a reason that is no UTF-8", send: closeWith(1000, "\xce\xba\xed\xa0\x80"), code: CloseProtocol},
 	}
 	for i, code := range []int{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999} {
-		cases = append(cases, conformanceCase{id: fmt.Sprintf("7.7.%d", i+1), name: fmt.Sprintf("close with %d", code), send: closing(code, ""), code: CloseNormal})
+		cases = append(cases, conformanceCase{id: fmt.Sprintf("7.7.%d", i+1), name: fmt.Sprintf("close with %d", code), send: closeWith(code, ""), code: CloseNormal})
 	}
 	for i, code := range []int{0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999} {
-		cases = append(cases, conformanceCase{id: fmt.Sprintf("7.9.%d", i+1), name: fmt.Sprintf("close with %d", code), send: closing(code, ""), code: CloseProtocol})
+		cases = append(cases, conformanceCase{id: fmt.Sprintf("7.9.%d", i+1), name: fmt.Sprintf("close with %d", code), send: closeWith(code, ""), code: CloseProtocol})
 	}
 	for i, code := range []int{5000, 65535} {
-		cases = append(cases, conformanceCase{id: fmt.Sprintf("7.13.%d", i+1), name: fmt.Sprintf("close with %d", code), send: closing(code, ""), code: CloseProtocol})
+		cases = append(cases, conformanceCase{id: fmt.Sprintf("7.13.%d", i+1), name: fmt.Sprintf("close with %d", code), send: closeWith(code, ""), code: CloseProtocol})
 	}
 	return cases
 }

@@ -35,7 +35,7 @@ func (w *window) linger() {
 
 // awaitFlushed waits until the outbox is written or given up, but not longer than Config.CloseTimeout.
 func (w *window) awaitFlushed() {
-	if frames, _ := w.out.waiting(); frames == 0 {
+	if w.out.flushed() {
 		return
 	}
 	deadline := time.NewTimer(w.g.cfg.CloseTimeout)
@@ -47,7 +47,7 @@ func (w *window) awaitFlushed() {
 		case <-deadline.C:
 			return
 		case <-tick.C:
-			if frames, _ := w.out.waiting(); frames == 0 {
+			if w.out.flushed() {
 				return
 			}
 		}

@@ -99,6 +99,20 @@ func (o *outbox) ping() (flush bool) {
 	return o.claim()
 }
 
+// flushed tells that nothing more goes to the socket, the close frame of a sealed outbox included: all is on the wire, or given up.
+func (o *outbox) flushed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.state == outboxDead || o.state == outboxCut:
+		return true
+	case o.closing != nil:
+		return o.closing.done
+	default:
+		return o.written == len(o.queue)
+	}
+}
+
 // append queues a frame. The caller holds mu.
 func (o *outbox) append(f *frame, l *outboxLimits) {
 	f.hold(l.memory)

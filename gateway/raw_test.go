@@ -84,8 +84,8 @@ func cutInto(s string, n int) []string {
 	return append(parts, s)
 }
 
-// closing returns a close frame with a code and a reason.
-func closing(code int, reason string) []byte {
+// closeWith returns a close frame with a code and a reason.
+func closeWith(code int, reason string) []byte {
 	return message1(opClose, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+reason)
 }
 
@@ -223,7 +223,7 @@ func (p *rawPeer) drain(limit time.Duration) ended {
 			}
 			e.code, e.text = int(binary.BigEndian.Uint16([]byte(g.payload))), g.payload[2:]
 			if e.code != int(CloseNormal) { // that one is the answer to ours
-				p.write(closing(e.code, ""))
+				p.write(closeWith(e.code, ""))
 			}
 		case opPing:
 		default:
