@@ -40,8 +40,8 @@ var contentTypes = map[string][2]string{
 // no compressed text is taken as it is, as django-redis does with entries that are too short to be worth it. Pickles are read as data:
 // one that holds anything but plain values is refused with an error that wraps ErrMalformed and names it.
 func (c CacheCodec) Decode(data []byte) (celeryproto.Raw, error) {
-	if _, err := strconv.ParseInt(string(data), 10, 64); err == nil && data[0] != '+' {
-		return celeryproto.Raw(data), nil
+	if n, err := strconv.ParseInt(string(data), 10, 64); err == nil {
+		return strconv.AppendInt(nil, n, 10), nil
 	}
 	limit := c.MaxBytes
 	if limit <= 0 {
@@ -153,10 +153,11 @@ func DecodeMemcached(flags uint32, data []byte) (celeryproto.Raw, error) {
 	case memcachedText:
 		return celeryproto.Raw(celeryproto.AppendString(nil, string(data))), nil
 	case memcachedInt, memcachedLong:
-		if _, err := strconv.ParseInt(string(data), 10, 64); err != nil {
+		n, err := strconv.ParseInt(string(data), 10, 64)
+		if err != nil {
 			return nil, fmt.Errorf("%w: no integer", ErrMalformed)
 		}
-		return celeryproto.Raw(data), nil
+		return strconv.AppendInt(nil, n, 10), nil
 	case memcachedPickle:
 		return DecodePickle(data)
 	case memcachedBytes:
