@@ -443,7 +443,20 @@ func (s *sentinelled) copied(t testing.TB) bool {
 func (s *sentinelled) demote(t testing.TB) {
 	t.Helper()
 	c := s.sentinel.Client(t)
+	master := func() string {
+		addr, err := c.Do(t.Context(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", masterName).StringSlice()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return net.JoinHostPort(addr[0], addr[1])
+	}
+	old := master()
 	eventually(t, "a failover by hand", func() bool {
-		return c.Do(t.Context(), "SENTINEL", "FAILOVER", masterName).Err() == nil
+		if master() != old {
+			return true
+		}
+		// It is refused while one is under way, and not tried again when that is given up.
+		_ = c.Do(t.Context(), "SENTINEL", "FAILOVER", masterName).Err()
+		return false
 	})
 }
