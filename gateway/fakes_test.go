@@ -286,7 +286,6 @@ func (f *fakeParked) Put(_ context.Context, page string, messages [][]byte, _ ti
 		for _, m := range messages {
 			s.messages[page+f.self] = append(s.messages[page+f.self], string(m))
 		}
-		f.own(s, page)
 	})
 }
 

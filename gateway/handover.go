@@ -55,6 +55,12 @@ type claim struct {
 	until  time.Time          // what comes later has nobody to go to
 }
 
+// mark says whether this gateway keeps messages for a page.
+type mark struct {
+	page pageKey
+	kept bool
+}
+
 // trail is a parked window that another gateway has got, while messages may still be under way to it.
 type trail struct {
 	w     *window
@@ -71,15 +77,14 @@ type handover struct {
 	log   *slog.Logger
 	wakeC chan struct{} // capacity 1: a hint that there is work; sent by everybody, received by run
 
-	mu        sync.Mutex
-	lookups   []*lookup
-	announces []pageKey
-	withdraws []pageKey
-	jobs      []func(ctx context.Context) // hand-overs to write or read
-	notes     []dispatch.Note             // to all gateways, after the announces
-	working   int                         // jobs that are not done yet
-	claims    map[string]*claim           // by token
-	trails    []trail
+	mu      sync.Mutex
+	lookups []*lookup
+	marks   []mark
+	jobs    []func(ctx context.Context) // hand-overs to write or read
+	notes   []lateNote                  // to all gateways, after the announces
+	working int                         // jobs that are not done yet
+	claims  map[string]*claim           // by token
+	trails  []trail
 }
 
 func newHandover(g *Gateway, store parkedStore) *handover {
@@ -107,9 +112,9 @@ func (h *handover) queue(add func()) {
 }
 
 // announce tells Redis that the gateway keeps messages for a page; with a note, all gateways.
-func (h *handover) announce(page pageKey, late *dispatch.Note) {
+func (h *handover) announce(page pageKey, late *lateNote) {
 	h.queue(func() {
-		h.announces = append(h.announces, page)
+		h.marks = append(h.marks, mark{page, true})
 		if late != nil {
 			h.notes = append(h.notes, *late)
 		}
@@ -118,7 +123,7 @@ func (h *handover) announce(page pageKey, late *dispatch.Note) {
 
 // withdraw takes announce back.
 func (h *handover) withdraw(page pageKey) {
-	h.queue(func() { h.withdraws = append(h.withdraws, page) })
+	h.queue(func() { h.marks = append(h.marks, mark{page, false}) })
 }
 
 // lookUp asks, while the window joins its groups, who keeps messages for it; nil for a window that cannot come back.
@@ -161,23 +166,22 @@ func (h *handover) run(ctx context.Context) error {
 func (h *handover) work(ctx context.Context) bool {
 	for {
 		lookups := takeBatch(h, &h.lookups, handoverBatch)
-		announces, withdraws := takeBatch(h, &h.announces, handoverBatch), takeBatch(h, &h.withdraws, handoverBatch)
+		marks := takeBatch(h, &h.marks, handoverBatch)
 		jobs, notes := takeBatch(h, &h.jobs, handoverBatch), takeBatch(h, &h.notes, handoverBatch)
-		if len(lookups)+len(announces)+len(withdraws)+len(jobs)+len(notes) == 0 {
+		if len(lookups)+len(marks)+len(jobs)+len(notes) == 0 {
 			return true
 		}
 		h.doLookups(ctx, lookups)
 		h.doJobs(ctx, jobs)
-		if !h.doAnnounces(ctx, announces) {
+		if !h.doMarks(ctx, marks) {
 			h.mu.Lock()
-			h.announces = append(announces, h.announces...)
-			h.withdraws, h.notes = append(withdraws, h.withdraws...), append(notes, h.notes...)
+			h.marks, h.notes = append(marks, h.marks...), append(notes, h.notes...)
 			h.mu.Unlock()
 			return false
 		}
-		h.doWithdraws(ctx, withdraws)
 		for _, n := range notes {
-			_ = h.send(ctx, "", n) // logged; the messages are kept all the same
+			n.SilentMillis = time.Since(n.seen).Milliseconds()
+			h.send(ctx, "", n.Note) // what goes wrong is logged; the messages are kept all the same
 		}
 	}
 }
@@ -234,6 +238,27 @@ func (h *handover) failLookups(cause error) {
 			close(l.doneC)
 		}
 	}
+}
+
+// doMarks tells Redis the last that is known of each page, and says whether Redis took what must be known.
+func (h *handover) doMarks(ctx context.Context, marks []mark) bool {
+	last := make(map[pageKey]bool, len(marks))
+	for _, m := range marks {
+		last[m.page] = m.kept
+	}
+	var announces, withdraws []pageKey
+	for page, kept := range last { // in any order
+		if kept {
+			announces = append(announces, page)
+		} else {
+			withdraws = append(withdraws, page)
+		}
+	}
+	if !h.doAnnounces(ctx, announces) {
+		return false
+	}
+	h.doWithdraws(ctx, withdraws)
+	return true
 }
 
 func (h *handover) doAnnounces(ctx context.Context, pages []pageKey) bool {
@@ -362,7 +387,11 @@ func (h *handover) leave(w *window) {
 	}
 	h.job(func(ctx context.Context) {
 		defer h.release(messages)
-		if err := h.write(ctx, w.page, messages); err != nil {
+		err := h.write(ctx, w.page, messages)
+		if err == nil {
+			err = h.store.Announce(ctx, []string{w.page.String()}, h.g.cfg.ParkFor+parkedTTLMargin)
+		}
+		if err != nil {
 			h.g.lost(w, DroppedDrained, len(messages))
 			h.g.samples.parked.warn(h.log, "what a window has missed could not be written", "window", w.identity.window, "err", err)
 		}

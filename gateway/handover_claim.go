@@ -125,7 +125,8 @@ func (h *handover) answered(n dispatch.Note) {
 
 // takeMore gives a window what followed after it was handed over.
 func (h *handover) takeMore(ctx context.Context, c *claim, n dispatch.Note) {
-	texts, dropped, err := h.store.Take(ctx, n.Page, c.owner, n.Left == 0)
+	// What follows a hand-over says nothing about what the owner keeps by now.
+	texts, dropped, err := h.store.Take(ctx, n.Page, c.owner, n.Kind == dispatch.NoteReady && n.Left == 0)
 	if err != nil {
 		h.failed(c.win, HandoverRedis, err)
 		return
@@ -193,13 +194,21 @@ func parsePage(text string) (page pageKey, ok bool) {
 }
 
 // lateNote is for a window whose socket may have been dead for a while before anybody noticed: its page may be at another gateway already.
-func (w *window) lateNote() *dispatch.Note {
+func (w *window) lateNote() *lateNote {
 	if CloseCode(w.code.Load()) != CloseNoPong {
 		return nil
 	}
-	silent := time.Since(time.Unix(0, w.seen.Load()))
-	return &dispatch.Note{Kind: dispatch.NoteLate, Page: w.page.String(), Group: w.pageGroup(), SilentMillis: silent.Milliseconds()}
+	return &lateNote{dispatch.Note{Kind: dispatch.NoteLate, Page: w.page.String(), Group: w.pageGroup()}, time.Unix(0, w.seen.Load())}
 }
+
+// lateNote is a note to all, and when the socket gave its last sign of life.
+type lateNote struct {
+	dispatch.Note
+	seen time.Time
+}
+
+// lateMargin is for the way of a note, and for a page that came back as soon as its socket was dead.
+const lateMargin = time.Second
 
 // late claims messages for a window of this gateway that opened after its earlier socket had fallen silent elsewhere. They come after what
 // the window has got since: late, and not lost.
@@ -208,7 +217,7 @@ func (h *handover) late(n dispatch.Note) {
 	if !ok {
 		return
 	}
-	fellSilent := time.Now().Add(-time.Duration(n.SilentMillis) * time.Millisecond).UnixNano()
+	fellSilent := time.Now().Add(-time.Duration(n.SilentMillis)*time.Millisecond - lateMargin).UnixNano()
 	for _, w := range h.g.windowsOf(page, n.Group) {
 		if !w.out.alive() || w.since.Load() < fellSilent {
 			continue

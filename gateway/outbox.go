@@ -68,11 +68,12 @@ func (o *outbox) push(f *frame, l *outboxLimits) (flush bool, dropped int, err e
 	switch {
 	case o.state == outboxDead:
 		return false, 0, errOutboxSealed
-	case f.lasting && o.merging.knows(f):
-		return false, 0, nil
 	case o.state == outboxCut || o.closing != nil:
 		if !f.lasting || l.keptFrames == 0 {
 			return false, 0, errOutboxSealed
+		}
+		if o.merging.knows(f) {
+			return false, 0, nil
 		}
 		o.append(f, l)
 		return false, o.trim(l), nil
@@ -80,6 +81,9 @@ func (o *outbox) push(f *frame, l *outboxLimits) (flush bool, dropped int, err e
 	// A frame that waits alone is always taken: the limit is for what piles up.
 	if n := len(o.queue) - o.written; n > 0 && (n >= l.frames || o.waiting+len(f.wire) > l.bytes) {
 		return false, 0, errOutboxFull
+	}
+	if f.lasting && o.merging.knows(f) {
+		return false, 0, nil
 	}
 	o.append(f, l)
 	return o.claim(), 0, nil

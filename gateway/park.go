@@ -178,7 +178,7 @@ func (g *Gateway) setPage(w *window, windowKey string, groups []string) {
 	if g.cfg.ParkFor == Off || windowKey == "" {
 		return
 	}
-	if slot, ok := slices.BinarySearch(groups, compat.GroupName(compat.WindowTopic(windowKey))); ok {
+	if slot := slices.Index(groups, compat.GroupName(compat.WindowTopic(windowKey))); slot >= 0 {
 		w.page, w.pageSlot = newPageKey(windowKey, &w.identity), slot
 	}
 }

@@ -185,7 +185,7 @@ func (p *Parked) Owners(ctx context.Context, pages []string) ([][]string, error)
 	return owners, nil
 }
 
-// Put writes messages, oldest first, behind those that are there. They expire after ttl.
+// Put writes messages, oldest first, behind those that are there. They expire after ttl, and so does what Announce said.
 func (p *Parked) Put(ctx context.Context, page string, messages [][]byte, ttl time.Duration) error {
 	if len(messages) == 0 {
 		return nil
@@ -202,7 +202,6 @@ func (p *Parked) Put(ctx context.Context, page string, messages [][]byte, ttl ti
 			}
 		}
 		pipe.PExpire(ctx, list, ttl)
-		pipe.SAdd(ctx, owners, p.self)
 		pipe.PExpire(ctx, owners, ttl)
 		return nil
 	})
