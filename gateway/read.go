@@ -82,7 +82,11 @@ func (w *window) handleFrame(kind int, r io.Reader) error {
 		return nil
 	case errors.Is(err, errNoRoom):
 		w.g.countFrame(FrameNoRoom)
-		w.close(CloseTryAgain)
+		if w.g.phase.Load() == phaseDraining { // nobody waits for room any more
+			w.close(CloseGoingAway)
+		} else {
+			w.close(CloseTryAgain)
+		}
 		return nil
 	case errors.Is(err, errNotUTF8):
 		w.g.countFrame(FrameInvalidUTF8)
