@@ -206,6 +206,17 @@ func (s *parkedSpace) change(fn func()) {
 	fn()
 }
 
+// TestMarksKeepTheirOrder: a page that comes and goes at once is announced as it is in the end.
+func TestMarksKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	a, _, space := pair(t, nil)
+	page := newPageKey("a", &identity{})
+	a.handover.queue(func() { a.handover.marks = append(a.handover.marks, mark{page, true}, mark{page, false}, mark{page, true}) })
+	space.announced(t, 1)
+	a.handover.queue(func() { a.handover.marks = append(a.handover.marks, mark{page, true}, mark{page, false}) })
+	space.announced(t, 0)
+}
+
 // TestLateHandover: when the first gateway notices only later that its socket was dead, what it had swallowed still arrives.
 func TestLateHandover(t *testing.T) {
 	t.Parallel()

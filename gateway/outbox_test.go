@@ -289,6 +289,30 @@ func TestOutboxInherit(t *testing.T) {
 	}
 }
 
+// TestOutboxRefusedIsNotKnown: a message that a full outbox refuses is taken behind the close frame, also while repeats are dropped.
+func TestOutboxRefusedIsNotKnown(t *testing.T) {
+	t.Parallel()
+	limits := &outboxLimits{frames: 1, bytes: 1000, keptFrames: 10, keptBytes: 1000, memory: &memory{limit: 1 << 20}}
+	var o outbox
+	o.inherit(nil, time.Now().Add(time.Hour), limits)
+	o.open()
+	first, second := newMessage("1"), newMessage("2")
+	if _, _, err := o.push(first, limits); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := o.push(second, limits); !errors.Is(err, errOutboxFull) {
+		t.Fatalf("got %v", err)
+	}
+	o.seal([]byte("X"), true)
+	if _, _, err := o.push(second, limits); err != nil {
+		t.Fatal(err)
+	}
+	o.park(limits)
+	if got := o.surrender(nil); len(got) != 2 || got[1] != second {
+		t.Fatalf("%d messages for the next socket, want both", len(got))
+	}
+}
+
 func TestOutboxSeal(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
