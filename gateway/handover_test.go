@@ -211,7 +211,9 @@ func TestMarksKeepTheirOrder(t *testing.T) {
 	t.Parallel()
 	a, _, space := pair(t, nil)
 	page := newPageKey("a", &identity{})
-	a.handover.queue(func() { a.handover.marks = append(a.handover.marks, mark{page, true}, mark{page, false}, mark{page, true}) })
+	a.handover.queue(func() {
+		a.handover.marks = append(a.handover.marks, mark{page, true}, mark{page, false}, mark{page, true})
+	})
 	space.announced(t, 1)
 	a.handover.queue(func() { a.handover.marks = append(a.handover.marks, mark{page, true}, mark{page, false}) })
 	space.announced(t, 0)
