@@ -6,7 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +40,7 @@ func TestKills(t *testing.T) {
 	site, settings := crashSite(t, ctx)
 	tap := must1(lab(t).NewTap(site.Redis.Addr))(t)
 	client := newClient(t, settings)
+	history := record(t, site)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -70,7 +76,12 @@ func TestKills(t *testing.T) {
 	pythonTeam.wait()
 	t.Logf("%d tasks, %d kills in Go, %d in Python", len(sent), goTeam.killed, pythonTeam.killed)
 
-	must(t, harness.WaitFor(ctx, "the end of all tasks", func(ctx context.Context) error { return allEnded(ctx, site, tap, sent) }))
+	if err := harness.WaitFor(ctx, "the end of all tasks", func(ctx context.Context) error { return allEnded(ctx, site, tap, sent) }); err != nil {
+		if lost, is := errors.AsType[*lostError](err); is {
+			t.Log(history(lost.tasks))
+		}
+		t.Fatal(err)
+	}
 	t.Logf("%d lost by Python between taking and recording", len(must1(tap.Unrecorded())(t)))
 	nothingLeft(t, ctx, site, killQueue)
 }
@@ -129,10 +140,54 @@ func allEnded(ctx context.Context, site *harness.Site, tap *harness.Tap, sent []
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%d tasks are lost: %s", len(missing), strings.Join(missing, ", "))
+		return &lostError{missing}
 	}
 	return nil
 }
+
+// lostError names tasks that are neither done nor waiting.
+type lostError struct{ tasks []string }
+
+func (e *lostError) Error() string { return "tasks are lost: " + strings.Join(e.tasks, ", ") }
+
+// record writes down every command that Redis serves, and returns a function that finds those which name one of some tasks, or a
+// delivery of theirs.
+func record(t *testing.T, site *harness.Site) (history func(tasks []string) string) {
+	t.Helper()
+	file := must1(os.Create(filepath.Join(t.TempDir(), "commands")))(t)
+	conn := must1(net.Dial("tcp", site.Redis.Addr))(t)
+	must1(io.WriteString(conn, "MONITOR\r\n"))(t)
+	var copying sync.WaitGroup
+	copying.Go(func() { _, _ = io.Copy(file, conn) })
+	t.Cleanup(func() {
+		_ = conn.Close()
+		copying.Wait()
+		_ = file.Close()
+	})
+	return func(tasks []string) string {
+		commands, err := os.ReadFile(file.Name())
+		if err != nil {
+			return err.Error()
+		}
+		var found strings.Builder
+		names := slices.Clone(tasks)
+		for line := range strings.Lines(string(commands)) {
+			if !slices.ContainsFunc(names, func(name string) bool { return strings.Contains(line, name) }) {
+				continue
+			}
+			if !strings.Contains(line, `"exists"`) { // the test's own
+				found.WriteString(line)
+			}
+			if tag := deliveryTag.FindStringSubmatch(line); tag != nil && !slices.Contains(names, tag[1]) {
+				names = append(names, tag[1])
+			}
+		}
+		return found.String()
+	}
+}
+
+// deliveryTag finds a message's tag in a command of MONITOR, which puts a backslash before each quotation mark.
+var deliveryTag = regexp.MustCompile(`\\"delivery_tag\\": \\"([^"\\]+)\\"`)
 
 // team are workers of one language; each is started again when it was killed.
 type team struct {

@@ -97,24 +97,77 @@ func (t *Tap) own(conns ...net.Conn) bool {
 	return t.conns != nil
 }
 
-// relay passes on what the two say until both have said everything. A client that ends first ends only its side: what Redis has
-// answered until it learns of that is noted too, since Redis has popped it.
+// relay passes on what the two say until both have said everything. When a client ends, what Redis has answered until then is noted too,
+// since Redis has popped it.
 func (t *Tap) relay(client, server net.Conn) {
+	defer func() {
+		_ = server.Close()
+		_ = client.Close()
+		t.mu.Lock()
+		delete(t.conns, client)
+		delete(t.conns, server)
+		t.mu.Unlock()
+	}()
+	number, err := clientID(server)
+	if err != nil {
+		t.failed(err)
+		return
+	}
 	var replies sync.WaitGroup
 	replies.Go(func() {
 		t.forward(client, server, t.readReplies)
 		_ = client.Close() // nothing comes any more; ends the other direction
 	})
 	t.forward(server, client, t.readCommands)
+	t.failed(t.unblock(number))
 	if tcp, ok := server.(*net.TCPConn); ok {
 		_ = tcp.CloseWrite()
 	}
 	replies.Wait()
-	_ = server.Close()
+}
+
+// failed notes an error, if it is one.
+func (t *Tap) failed(err error) {
 	t.mu.Lock()
-	delete(t.conns, client)
-	delete(t.conns, server)
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	if err != nil && t.conns != nil {
+		t.failures = append(t.failures, err)
+	}
+}
+
+// clientID is the number of a new connection to Redis.
+func clientID(server net.Conn) (string, error) {
+	if _, err := io.WriteString(server, "CLIENT ID\r\n"); err != nil {
+		return "", err
+	}
+	return integerReply(server)
+}
+
+// unblock ends the BRPOP that a connection may wait in. Redis frees a client whose end it sees without writing what it has just popped
+// for it: so it must be given its answer before it ends.
+func (t *Tap) unblock(number string) error {
+	conn, err := net.Dial("tcp", t.target)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "CLIENT UNBLOCK "+number+"\r\n"); err != nil {
+		return err
+	}
+	_, err = integerReply(conn)
+	return err
+}
+
+func integerReply(conn net.Conn) (string, error) {
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	number, isInteger := strings.CutPrefix(strings.TrimSuffix(line, "\r\n"), ":")
+	if !isInteger {
+		return "", fmt.Errorf("harness: tap: Redis said %q", line)
+	}
+	return number, nil
 }
 
 // forward copies from one connection to the other until it ends, and to a reader of what it means.
@@ -124,9 +177,7 @@ func (t *Tap) forward(to, from net.Conn, read func(*bufio.Reader) error) {
 	reading.Go(func() {
 		err := read(bufio.NewReader(copied))
 		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.mu.Lock()
-			t.failures = append(t.failures, err)
-			t.mu.Unlock()
+			t.failed(err)
 		}
 		_, _ = io.Copy(io.Discard, copied)
 	})
