@@ -133,6 +133,9 @@ func (h *handover) takeMore(ctx context.Context, c *claim, n dispatch.Note) {
 	}
 	messages, bad := framesOf(texts, h.g.outLimits.memory)
 	h.g.lost(c.win, DroppedOverflow, dropped+bad)
+	if c.win.out.abandoned() {
+		h.g.lost(c.win, DroppedClosed, len(messages))
+	}
 	for _, f := range messages {
 		c.win.push(f)
 		f.release(h.g.outLimits.memory)
@@ -168,10 +171,22 @@ func (h *handover) answer(n dispatch.Note) {
 			h.withdraw(page)
 		}
 		h.mu.Lock()
-		h.trails = append(h.trails, trail{ended, n.From, n.Token, time.Now().Add(trailTime)})
+		h.trails = append(h.trails, trail{ended, n.From, n.Token, h.trailEnd(ended)})
 		h.mu.Unlock()
 		h.send(ctx, n.From, ready)
 	})
+}
+
+// trailEnd is until when a window that was handed over collects: also until nothing more can follow from where it came from. The caller
+// holds mu.
+func (h *handover) trailEnd(w *window) time.Time {
+	end := time.Now().Add(trailTime)
+	for _, c := range h.claims {
+		if c.win == w && c.until.After(end) {
+			end = c.until
+		}
+	}
+	return end
 }
 
 // keep parks a window again whose messages Redis did not take. The claimant waits in vain.

@@ -74,6 +74,13 @@ func (o *outbox) ended() bool {
 	return o.state == outboxDead || o.handed
 }
 
+// abandoned says whether what is pushed reaches nobody.
+func (o *outbox) abandoned() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state == outboxDead && o.heir == nil
+}
+
 // held says whether the socket is not open yet.
 func (o *outbox) held() bool {
 	o.mu.Lock()

@@ -102,7 +102,7 @@ func TestWrittenIsNotDelivered(t *testing.T) {
 	r.toWindow("a", "1")
 	c.expect(signalText("1"))
 	w := r.windows.all()[0]
-	r.readUntil(c, "the first is proven", func() bool { return !w.out.unproven() })
+	r.readUntil(c, "the first is proven", func() bool { w.out.mu.Lock(); defer w.out.mu.Unlock(); return w.out.gone == 1 })
 	r.stopReading(c)
 	r.toWindow("a", "2") // written, and nobody reads it
 	r.eventually("written", func() bool { n, _ := w.out.load(); return n == 0 && w.out.unproven() })
