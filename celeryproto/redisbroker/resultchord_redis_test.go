@@ -537,7 +537,9 @@ func TestChordRace(t *testing.T) {
 		}
 	}
 	if n != 1 {
-		t.Errorf("%d claims", n)
+		key := a.GroupKey("g")
+		t.Errorf("%d claims of %d parts, %d counted, claimed by %q; %d connections broken", n, c.ZCard(t.Context(), key+".j").Val(),
+			c.SCard(t.Context(), key+".d").Val(), c.Get(t.Context(), key+".c").Val(), broken.Load())
 	}
 }
 
