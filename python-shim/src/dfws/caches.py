@@ -124,14 +124,14 @@ def _memcached(cache: Any) -> dict[str, Any]:
 
 
 def _pickle_serde() -> Any:
-    from pymemcache import serde  # type: ignore[import-not-found]
+    from pymemcache import serde
 
     return serde.pickle_serde
 
 
 def _memcached_server(server: Any) -> str:
     """Return a server as pymemcache names it, which is what it hashes (pymemcache.client.base.normalize_server_spec)."""
-    from pymemcache.client.base import normalize_server_spec  # type: ignore[import-not-found]
+    from pymemcache.client.base import normalize_server_spec
 
     spec = normalize_server_spec(server)
     return f"{spec[0]}:{spec[1]}" if isinstance(spec, tuple) else str(spec)
