@@ -25,6 +25,8 @@ const (
 	CloseAbnormal CloseCode = 1006
 	// CloseInvalidUTF8 answers a text frame that is no UTF-8.
 	CloseInvalidUTF8 CloseCode = 1007
+	// ClosePolicy answers a frame that takes longer than [Limits.FrameTimeout] to arrive.
+	ClosePolicy CloseCode = 1008
 	// CloseTooBig answers a frame larger than [Config.MaxFrameBytes].
 	CloseTooBig CloseCode = 1009
 	// CloseTryAgain is sent when a signal of this window could not be handed to the broker in time.
@@ -46,6 +48,8 @@ func (c CloseCode) Reason() string {
 		return "server is going away"
 	case CloseInvalidUTF8:
 		return "text frame is not UTF-8"
+	case ClosePolicy:
+		return "frame took too long"
 	case CloseTooBig:
 		return "frame too big"
 	case CloseTryAgain:

@@ -132,6 +132,8 @@ type Config struct {
 	// CSRF_TRUSTED_ORIGINS are always allowed.
 	AllowedOrigins []string
 
+	// Limits are those of users, addresses and pages.
+	Limits
 	// MaxWindows bounds the open windows, handshakes included; more get 503. 0: 50,000. Off: no limit.
 	MaxWindows int
 	// MaxFrameBytes bounds one message of a browser; a larger one closes the window with 1009. 0: 1 MiB.
@@ -214,9 +216,10 @@ func (c Config) withDefaults() Config {
 		c.Identify = []string{StrategyAuto}
 	}
 	orDefault(&c.MaxWindows, DefaultMaxWindows)
+	c.Limits = c.Limits.withDefaults()
 	orDefault(&c.MaxFrameBytes, DefaultMaxFrameBytes)
 	orDefault(&c.LargeFrameBytes, DefaultLargeFrameBytes)
-	orDefault(&c.FramesBurst, max(10, int(c.FramesPerSecond)))
+	orDefault(&c.FramesBurst, burst(c.FramesPerSecond))
 	orDefault(&c.OutboxBytes, DefaultOutboxBytes)
 	orDefault(&c.OutboxFrames, DefaultOutboxFrames)
 	orDefault(&c.PingInterval, DefaultPingInterval)
@@ -328,6 +331,7 @@ func (c *Config) validate() error {
 			addf("%s: must not be negative", f.name)
 		}
 	}
+	c.Limits.validate(addf)
 	if c.FramesPerSecond < 0 {
 		addf("FramesPerSecond: must not be negative")
 	}

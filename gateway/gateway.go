@@ -59,6 +59,9 @@ type Gateway struct {
 	outLimits   outboxLimits
 	frameLimits compat.FrameLimits
 	samples     samplers
+	headers     headerRules
+	users       *parties // by user
+	addresses   *parties // by client address
 	stats       counters
 	queued      flow          // bytes of the signals that wait for the broker
 	largeFrameC chan struct{} // a token per large frame in transit: its reader sends and receives it; the capacity is the limit
@@ -101,6 +104,9 @@ func newGateway(cfg Config, p ports) (*Gateway, error) {
 		outLimits:   newOutboxLimits(&cfg),
 		frameLimits: compat.FrameLimits{MaxBytes: cfg.MaxFrameBytes},
 		samples:     newSamplers(),
+		headers:     newHeaderRules(&cfg),
+		users:       newParties(cfg.WindowsPerUser, cfg.UserFramesPerSecond),
+		addresses:   newParties(cfg.WindowsPerAddress, cfg.UserFramesPerSecond),
 		largeFrameC: make(chan struct{}, max(cfg.LargeFrameBytes/cfg.MaxFrameBytes, 1)),
 		drainC:      make(chan struct{}),
 	}

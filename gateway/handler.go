@@ -68,8 +68,17 @@ func (g *Gateway) serveWindow(w http.ResponseWriter, r *http.Request) {
 
 // open identifies the window, joins its groups, answers the handshake and starts the window's goroutine. The groups come first: a
 // page that sees its socket open misses no message from then on.
-func (g *Gateway) open(w http.ResponseWriter, r *http.Request) *refusal {
+func (g *Gateway) open(w http.ResponseWriter, r *http.Request) (no *refusal) {
 	start := time.Now()
+	var s share
+	defer func() {
+		if no != nil {
+			s.leave()
+		}
+	}()
+	if no := g.enterAddress(&s, r); no != nil {
+		return no
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.ConnectTimeout)
 	defer cancel()
 	h := readHandshake(r, g.cfg.Settings)
@@ -82,9 +91,13 @@ func (g *Gateway) open(w http.ResponseWriter, r *http.Request) *refusal {
 	if found.fault != nil {
 		g.samples.handshakes.warn(g.log, "bad ticket, the window is anonymous", "window", found.identity.window, "err", found.fault)
 	}
+	if no := g.enterUser(&s, &found); no != nil {
+		return no
+	}
 	win := g.newWindow(found.identity)
 	g.setPage(win, h.windowKey, found.groups)
 	elsewhere := g.handover.lookUp(win)
+	win.share = s
 	if err := g.memberships.join(ctx, win, found.groups); err != nil {
 		g.samples.handshakes.warn(g.log, "handshake refused: the channel layer did not take the groups", "err", err)
 		return &refusal{status: http.StatusServiceUnavailable, reason: RefusedJoin, text: "the channel layer does not answer now"}
@@ -138,6 +151,7 @@ func (g *Gateway) forget(w *window) {
 	code := CloseCode(w.code.Load())
 	g.observer.closed(code, w.byBrowser)
 	g.log.Debug("window closed", "window", w.identity.window, "code", int(code), "by_browser", w.byBrowser)
+	w.share.leave()
 	g.release()
 }
 

@@ -22,6 +22,9 @@ const (
 	RefusedHandshake  = "handshake"  // 400: no valid websocket handshake
 	RefusedVersion    = "version"    // 426: another websocket version than 13
 	RefusedOrigin     = "origin"     // 403: the page of another site
+	RefusedAddress    = "address"    // 429: Config.WindowsPerAddress
+	RefusedUser       = "user"       // 429: Config.WindowsPerUser
+	RefusedTopics     = "topics"     // 403: Config.TopicsPerWindow
 	RefusedFull       = "full"       // 503: Config.MaxWindows are open
 	RefusedRate       = "rate"       // 503: more handshakes than Config.AdmitRate
 	RefusedDraining   = "draining"   // 503: the gateway is starting or stopping
@@ -79,7 +82,7 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, no *refusal) {
 	g.observer.refused(no.reason)
 	g.log.Debug("handshake refused", "reason", no.reason, "status", no.status, "remote", r.RemoteAddr)
 	switch no.status {
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", cmp.Or(no.retryAfter, retryAfter))
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodGet)

@@ -27,6 +27,11 @@ func (g *Gateway) intake(w *window, data []byte) {
 		g.logBadFrame(w, outcome, len(data), nil)
 		return
 	}
+	if g.tooLate(frame) {
+		g.countFrame(FrameDelay)
+		g.logBadFrame(w, FrameDelay, len(data), nil)
+		return
+	}
 	info, err := w.identity.windowInfo()
 	if err != nil { // cannot happen: the gateway encoded it
 		g.countFrame(FramePlanFailed)

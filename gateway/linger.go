@@ -13,7 +13,7 @@ const (
 )
 
 // linger lets the close frame reach the browser before the connection is closed. Over TLS, and where the socket is full, another
-// goroutine is writing it. After an error of the protocol more of the browser's bytes are on their way: closing a socket with
+// goroutine is writing it. After an error of the protocol, or within a frame, more of the browser's bytes are on their way: closing a socket with
 // unread bytes makes TCP reset the connection, and some systems then drop the close frame unread. RFC 6455, section 7.1.1.
 func (w *window) linger() {
 	code := CloseCode(w.code.Load())
@@ -21,7 +21,7 @@ func (w *window) linger() {
 		return // there is nobody to hear it
 	}
 	w.awaitFlushed()
-	if code != CloseProtocol {
+	if code != CloseProtocol && code != ClosePolicy {
 		return
 	}
 	half, ok := w.conn.(interface{ CloseWrite() error })

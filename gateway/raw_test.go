@@ -154,11 +154,6 @@ func (p *rawPeer) write(b []byte) {
 	}
 }
 
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
-}
-
 // next reads one frame of the gateway and checks what every frame of a server must be.
 func (p *rawPeer) next() (got, error) {
 	var head [2]byte

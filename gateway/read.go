@@ -3,12 +3,14 @@ package gateway
 import (
 	"errors"
 	"io"
+	"net"
 	"runtime/debug"
 	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
+	"golang.org/x/time/rate"
 
 	"github.com/dfws/dfws/compat"
 )
@@ -18,9 +20,6 @@ const (
 	maxPooledFrame = 64 << 10
 	// largeFrame is what every window may receive at any time; what a frame holds beyond it is shared by all windows.
 	largeFrame = 64 << 10
-	// largeFrameTimeout bounds the time from there to the frame's end, and the time that a frame waits for room: nobody may sit on
-	// what all share.
-	largeFrameTimeout = 30 * time.Second
 )
 
 var (
@@ -93,6 +92,10 @@ func (w *window) handleFrame(kind int, r io.Reader) error {
 		w.close(CloseInvalidUTF8)
 		return nil
 	case err != nil:
+		if in.timed && isTimeout(err) && !w.closing() {
+			w.g.countFrame(FrameTooSlow)
+			w.close(ClosePolicy)
+		}
 		return err
 	case kind == websocket.BinaryMessage:
 		w.g.countFrame(FrameBinary)
@@ -107,12 +110,14 @@ func (w *window) handleFrame(kind int, r io.Reader) error {
 	return nil
 }
 
-// throttle lets a window that sends too fast wait; nothing is lost, its TCP window fills.
+// throttle lets a window, or a user, that sends too fast wait; nothing is lost, its TCP window fills.
 func (w *window) throttle() {
-	if w.limiter == nil {
-		return
+	var delay time.Duration
+	for _, limiter := range [...]*rate.Limiter{w.limiter, w.share.limiter()} {
+		if limiter != nil {
+			delay = max(delay, limiter.Reserve().Delay())
+		}
 	}
-	delay := w.limiter.Reserve().Delay()
 	if delay <= 0 {
 		return
 	}
@@ -143,6 +148,7 @@ type incoming struct {
 	limit int
 	text  bool // must be UTF-8
 	valid int  // bytes that are
+	timed bool // has a read deadline
 	held  bool // has a token of the gateway's largeFrameC
 }
 
@@ -151,6 +157,7 @@ type incoming struct {
 func (in *incoming) readAll(buf []byte) ([]byte, error) {
 	for {
 		if len(buf) == cap(buf) {
+			in.hurry()
 			if len(buf) >= largeFrame && !in.held {
 				if err := in.hold(); err != nil {
 					return buf, err
@@ -171,6 +178,15 @@ func (in *incoming) readAll(buf []byte) ([]byte, error) {
 			return buf, err
 		}
 	}
+}
+
+// hurry bounds the time to the end of a frame that needs more than a pooled buffer: who lets its fragments drip must not keep it.
+func (in *incoming) hurry() {
+	if in.timed {
+		return
+	}
+	in.timed = true
+	in.w.setReadDeadline(time.Now().Add(in.w.g.cfg.FrameTimeout))
 }
 
 // checkUTF8 says whether what has arrived can still become UTF-8, or with final, whether it is: a frame that cannot is not read to its end.
@@ -206,12 +222,12 @@ func (in *incoming) hold() error {
 		}
 	}
 	in.held = true
-	in.w.setReadDeadline(time.Now().Add(largeFrameTimeout))
+	in.w.setReadDeadline(time.Now().Add(in.w.g.cfg.FrameTimeout)) // begins again: it may have waited for room
 	return nil
 }
 
 func (in *incoming) waitForRoom() error {
-	timer := time.NewTimer(largeFrameTimeout)
+	timer := time.NewTimer(in.w.g.cfg.FrameTimeout)
 	defer timer.Stop()
 	select {
 	case in.w.g.largeFrameC <- struct{}{}:
@@ -222,12 +238,19 @@ func (in *incoming) waitForRoom() error {
 	return errNoRoom
 }
 
-// release gives the room back.
+// isTimeout: the websocket library keeps of a deadline only that it was one.
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
+
+// release gives the room back and takes the deadline away.
 func (in *incoming) release() {
-	if !in.held {
-		return
+	if in.held {
+		<-in.w.g.largeFrameC
+		in.held = false
 	}
-	<-in.w.g.largeFrameC
-	in.held = false
-	in.w.setReadDeadline(time.Time{})
+	if in.timed {
+		in.w.setReadDeadline(time.Time{})
+	}
 }

@@ -22,7 +22,8 @@ type window struct {
 	out      outbox
 	flow     flow
 
-	groups   []membership  // indexes are guarded by the hub's shards
+	groups   []membership // indexes are guarded by the hub's shards
+	share    share
 	limiter  *rate.Limiter // nil without Config.FramesPerSecond
 	parked   *parked       // not nil while the window has no socket and waits for the next one; guarded by the parking
 	page     pageKey       // zero for a window that cannot come back
@@ -161,6 +162,7 @@ func (w *window) cut(code CloseCode) {
 func (w *window) onPing(data string) error {
 	w.seen.Store(time.Now().UnixNano())
 	w.push(newFrame(websocket.PongMessage, data))
+	w.throttle()
 	return nil
 }
 

@@ -64,6 +64,12 @@ func newGatewayOptions(env environment) (*app.Options, *gatewayOptions) {
 	set.IntVar(&o.MaxWindows, "max-windows", gateway.DefaultMaxWindows, "open windows; more get 503; -1: no limit")
 	set.IntVar(&o.MaxFrameBytes, "max-frame-bytes", gateway.DefaultMaxFrameBytes, "one frame of a browser; a larger one closes its window with 1009")
 	set.IntVar(&o.LargeFrameBytes, "large-frames-bytes", gateway.DefaultLargeFrameBytes, "what frames over 64 KiB may hold together while they arrive; others wait")
+	set.IntVar(&o.WindowsPerUser, "windows-per-user", gateway.DefaultWindowsPerUser, "windows of one logged-in user; more get 429; -1: no limit")
+	set.IntVar(&o.WindowsPerAddress, "windows-per-address", gateway.DefaultWindowsPerAddress, "windows of one public address (IPv6: /64); more get 429; -1: no limit")
+	set.IntVar(&o.TopicsPerWindow, "topics-per-window", gateway.DefaultTopicsPerWindow, "topics of one page; the window of one with more gets 403; -1: no limit")
+	set.DurationVar(&o.FrameTimeout, "frame-timeout", gateway.DefaultFrameTimeout, "how long a frame over 4 KiB may take to arrive; then its window is closed with 1008")
+	set.DurationVar(&o.MaxDelay, "max-delay", gateway.DefaultMaxDelay, "countdown and expires that a browser may choose; a signal with more is ignored; 0: no limit")
+	set.Float64Var(&o.UserFramesPerSecond, "user-frames-per-second", 0, "frames of all windows of a user, or of an address, that are handled per second; 0: no limit")
 	set.Float64Var(&o.FramesPerSecond, "frames-per-second", 0, "frames of one window that are handled per second, faster ones wait; 0: no limit")
 	set.IntVar(&o.OutboxBytes, "outbox-bytes", gateway.DefaultOutboxBytes, "what may wait for one window; more closes it with 4408")
 	set.IntVar(&o.OutboxFrames, "outbox-frames", gateway.DefaultOutboxFrames, "frames that may wait for one window")
@@ -172,6 +178,9 @@ func writtenZeros(options *app.Options, o *gatewayOptions) error {
 	}
 	if o.UpstreamHeaderTimeout == 0 {
 		o.UpstreamHeaderTimeout = gateway.Off // no limit
+	}
+	if o.MaxDelay == 0 {
+		o.MaxDelay = gateway.Off // no limit
 	}
 	var faults []error
 	options.Set.VisitAll(func(f *flag.Flag) {
