@@ -18,6 +18,8 @@ import (
 const (
 	// maxPooledFrame bounds the read buffers that are kept; larger ones are left to the garbage collector.
 	maxPooledFrame = 64 << 10
+	// smallFrame is what a window may keep as long as it likes.
+	smallFrame = 4 << 10
 	// largeFrame is what every window may receive at any time; what a frame holds beyond it is shared by all windows.
 	largeFrame = 64 << 10
 )
@@ -29,7 +31,7 @@ var (
 )
 
 // readBuffers hold a frame while it is handled: an idle window owns none.
-var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, smallFrame); return &b }}
 
 // read handles what the browser sends until the connection ends. It is the window's only permanent goroutine and the only
 // one that removes it.
@@ -156,8 +158,10 @@ type incoming struct {
 // a header promises.
 func (in *incoming) readAll(buf []byte) ([]byte, error) {
 	for {
+		if len(buf) >= smallFrame {
+			in.hurry() // by what has arrived: a pooled buffer may be larger
+		}
 		if len(buf) == cap(buf) {
-			in.hurry()
 			if len(buf) >= largeFrame && !in.held {
 				if err := in.hold(); err != nil {
 					return buf, err
@@ -180,7 +184,7 @@ func (in *incoming) readAll(buf []byte) ([]byte, error) {
 	}
 }
 
-// hurry bounds the time to the end of a frame that needs more than a pooled buffer: who lets its fragments drip must not keep it.
+// hurry bounds the time to the end of a frame that is not small: who lets its fragments drip must not keep it.
 func (in *incoming) hurry() {
 	if in.timed {
 		return

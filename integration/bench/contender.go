@@ -42,7 +42,8 @@ func (b *gatewayBench) contenders() []contender {
 		{
 			name: nameGateway, steps: []int{1000, 5000, 15000}, broadcasts: 30, signals: 60000, calls: 20000, callSignal: "bench.go_ping",
 			serve: func(ctx context.Context) (*harness.Server, error) {
-				gw, err := b.site.Gateway(ctx, harness.GatewayOptions{Settings: b.settings, Args: []string{"--log-level", "warn", "--drain", "1ms", "--drain-linger", "0"}})
+				gw, err := b.site.Gateway(ctx, harness.GatewayOptions{Settings: b.settings, Args: []string{"--log-level", "warn", "--drain", "1ms", "--drain-linger", "0",
+					"--windows-per-user", "-1"}})
 				if err != nil {
 					return nil, err
 				}
