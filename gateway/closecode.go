@@ -25,7 +25,8 @@ const (
 	CloseAbnormal CloseCode = 1006
 	// CloseInvalidUTF8 answers a text frame that is no UTF-8.
 	CloseInvalidUTF8 CloseCode = 1007
-	// ClosePolicy answers a frame that takes longer than [Limits.FrameTimeout] to arrive.
+	// ClosePolicy answers a frame that takes longer than [Limits.FrameTimeout] to arrive, and more than a thousand pings and pongs in a
+	// second.
 	ClosePolicy CloseCode = 1008
 	// CloseTooBig answers a frame larger than [Config.MaxFrameBytes].
 	CloseTooBig CloseCode = 1009
@@ -49,7 +50,7 @@ func (c CloseCode) Reason() string {
 	case CloseInvalidUTF8:
 		return "text frame is not UTF-8"
 	case ClosePolicy:
-		return "frame took too long"
+		return "limit exceeded"
 	case CloseTooBig:
 		return "frame too big"
 	case CloseTryAgain:

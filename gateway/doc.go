@@ -77,7 +77,7 @@
 //	1001  the gateway drains
 //	1002  the browser broke RFC 6455
 //	1007  a text frame is no UTF-8
-//	1008  a frame of more than 4 KiB took longer than Config.FrameTimeout
+//	1008  a frame of more than 4 KiB took longer than Config.FrameTimeout, or there were over 1,000 pings and pongs in a second
 //	1009  a frame is larger than Config.MaxFrameBytes
 //	1013  a signal could not be handed to the broker: queue full, or Config.PublishDeadline passed; or there was no room for a large frame
 //	4403  the window's session was logged out, or its user changed

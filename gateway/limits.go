@@ -78,6 +78,28 @@ func (l *Limits) validate(addf func(string, ...any)) {
 // burst is how many frames may come at once.
 func burst(perSecond float64) int { return max(10, int(perSecond)) }
 
+// controlsPerSecond bounds the pings and pongs of one window. No client needs more than a few: one that sends more is closed with 1008.
+const controlsPerSecond = 1000
+
+// controls counts the pings and pongs of a window. Reader goroutine only.
+type controls struct {
+	second int64 // Unix time
+	n      int32 // in it
+}
+
+// countControl returns an error, which ends the reader, for a window that floods the gateway with pings or pongs.
+func (w *window) countControl() error {
+	if second := time.Now().Unix(); second != w.controls.second {
+		w.controls = controls{second: second}
+	}
+	if w.controls.n++; w.controls.n <= controlsPerSecond {
+		return nil
+	}
+	w.g.countFrame(FrameControlFlood)
+	w.close(ClosePolicy)
+	return ClosePolicy
+}
+
 // parties are those whose windows are counted together: users, or addresses. One without a window is forgotten.
 type parties struct {
 	mu    sync.Mutex

@@ -5,16 +5,17 @@ import "time"
 // What became of a frame that a browser sent: the labels that [Observer.FrameReceived] gets, beside the reasons of
 // compat.FrameReason for frames that are refused and the outcomes of compat/dispatch for signals that go nowhere.
 const (
-	FrameSignal      = "signal"         // handed to the publisher
-	FrameHeartbeat   = "heartbeat"      // echoed
-	FrameBinary      = "binary"         // ignored
-	FrameTooSlow     = "too_slow"       // over Config.FrameTimeout: closed with 1008
-	FrameTooBig      = "too_big"        // closed with 1009
-	FrameInvalidUTF8 = "invalid_utf8"   // closed with 1007
-	FrameNoRoom      = "no_room"        // Config.LargeFrameBytes were taken for too long: closed with 1013
-	FrameRefused     = "queue_full"     // no room in the publisher's queue: closed with 1013
-	FrameDelay       = "delay_too_long" // countdown or expires over Config.MaxDelay: ignored
-	FramePlanFailed  = "plan_failed"    // the signal could not be turned into tasks
+	FrameSignal       = "signal"         // handed to the publisher
+	FrameHeartbeat    = "heartbeat"      // echoed
+	FrameBinary       = "binary"         // ignored
+	FrameTooSlow      = "too_slow"       // over Config.FrameTimeout: closed with 1008
+	FrameControlFlood = "control_flood"  // too many pings and pongs: closed with 1008
+	FrameTooBig       = "too_big"        // closed with 1009
+	FrameInvalidUTF8  = "invalid_utf8"   // closed with 1007
+	FrameNoRoom       = "no_room"        // Config.LargeFrameBytes were taken for too long: closed with 1013
+	FrameRefused      = "queue_full"     // no room in the publisher's queue: closed with 1013
+	FrameDelay        = "delay_too_long" // countdown or expires over Config.MaxDelay: ignored
+	FramePlanFailed   = "plan_failed"    // the signal could not be turned into tasks
 )
 
 // How a window was identified: the labels that [Observer.Identified] gets.

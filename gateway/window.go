@@ -24,6 +24,7 @@ type window struct {
 
 	groups   []membership // indexes are guarded by the hub's shards
 	share    share
+	controls controls
 	limiter  *rate.Limiter // nil without Config.FramesPerSecond
 	parked   *parked       // not nil while the window has no socket and waits for the next one; guarded by the parking
 	page     pageKey       // zero for a window that cannot come back
@@ -161,8 +162,10 @@ func (w *window) cut(code CloseCode) {
 // onPing answers a ping of the browser's side.
 func (w *window) onPing(data string) error {
 	w.seen.Store(time.Now().UnixNano())
+	if err := w.countControl(); err != nil {
+		return err
+	}
 	w.push(newFrame(websocket.PongMessage, data))
-	w.throttle()
 	return nil
 }
 
@@ -171,7 +174,7 @@ func (w *window) onPong(data string) error {
 	if queued, ok := provenBy(data); ok {
 		w.out.proven(queued, &w.g.outLimits)
 	}
-	return nil
+	return w.countControl()
 }
 
 // onClose answers the browser's close frame with 1000, whatever it says, as daphne does; or takes it as the answer to ours.
