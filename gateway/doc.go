@@ -155,6 +155,7 @@
 //   - Frames beyond 1 MiB close with 1009 and invalid UTF-8 with 1007; daphne drops the connection (1006).
 //   - Objects with exactly the keys __type__ and __value__ are refused in options: Celery would make Python objects of them.
 //   - Signals without a handler, and those that no handler lets a browser call, stop here.
+//   - Windows are counted by user and by client address, topics by page, and a browser's countdown and expires are bounded ([Limits]).
 //   - Slow readers are closed; daphne keeps everything in memory. Windows have no maximal age; daphne closes them after a day.
 //   - A logout closes the windows of its session.
 //   - The whole MIDDLEWARE chain does not run at connect, if there is a ticket: it ran when the page was rendered.

@@ -89,7 +89,7 @@ type Observer struct {
 	Connected func(d time.Duration)
 	// FrameReceived is called for each frame of a browser.
 	FrameReceived func(outcome string)
-	// Throttled is called when a window must wait because of Config.FramesPerSecond or Config.SignalsInFlight.
+	// Throttled is called when a window must wait because of Config.FramesPerSecond, Config.UserFramesPerSecond or Config.SignalsInFlight.
 	Throttled func()
 	// Published is called when the publisher is done with a signal; err is nil when its tasks are in the broker.
 	Published func(err error)
