@@ -44,7 +44,8 @@ func newReturningSite(t *testing.T, ctx context.Context, windows int) *returning
 
 func (s *returningSite) start(t *testing.T, ctx context.Context, name string, args ...string) *harness.Gateway {
 	t.Helper()
-	return must1(s.Gateway(ctx, harness.GatewayOptions{Name: name, Settings: s.settings, Args: append([]string{"--drain", "2s"}, args...)}))(t)
+	args = append([]string{"--drain", "2s", "--windows-per-user", "-1"}, args...) // all are of one user
+	return must1(s.Gateway(ctx, harness.GatewayOptions{Name: name, Settings: s.settings, Args: args}))(t)
 }
 
 // broadcast sends one message to all windows, as a Python process would.
