@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"runtime"
@@ -248,8 +249,8 @@ func TestHostileHandshakes(t *testing.T) {
 func TestCloseFrameArrives(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	for range 50 {
-		p := r.connectRaw("a")
+	for i := range 50 {
+		p := r.connectRaw(fmt.Sprint("page", i)) // the next window of one page waits until its last one is judged
 		p.write(rawFrame(bitFin|bitRSV1|opText, "x"))
 		p.write(bytes.Repeat(message1(opText, goodFrame), 1000)) // on its way when the gateway closes
 		if end := p.drain(patience); end.code != websocket.CloseProtocolError || errors.Is(end.err, net.ErrClosed) {
