@@ -37,8 +37,8 @@ type Limits struct {
 	// UserFramesPerSecond bounds how many frames per second of all windows of one user are handled, of all visitors at one address
 	// who are not logged in; faster ones wait. 0: no limit.
 	UserFramesPerSecond float64
-	// FrameTimeout bounds the time to the end of a frame of more than 4 KiB, and the time that a large one waits for room; a window that takes
-	// longer is closed with 1008. 0: 30 s.
+	// FrameTimeout bounds the time to the end of a frame of more than 4 KiB, and the time that a large one waits for room; a window that
+	// takes longer is closed with 1008. 0: 30 s.
 	FrameTimeout time.Duration
 	// MaxDelay bounds the countdown and the expires that a browser may choose for a signal; one with more is ignored. 0: an hour. Off: no limit.
 	MaxDelay time.Duration

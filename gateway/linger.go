@@ -13,8 +13,8 @@ const (
 )
 
 // linger lets the close frame reach the browser before the connection is closed. Over TLS, and where the socket is full, another
-// goroutine is writing it. After an error of the protocol, or within a frame, more of the browser's bytes are on their way: closing a socket with
-// unread bytes makes TCP reset the connection, and some systems then drop the close frame unread. RFC 6455, section 7.1.1.
+// goroutine is writing it. After an error of the protocol, or within a frame, more of the browser's bytes are on their way: closing
+// a socket with unread bytes makes TCP reset the connection, and some systems then drop the close frame unread. RFC 6455, section 7.1.1.
 func (w *window) linger() {
 	code := CloseCode(w.code.Load())
 	if code == CloseAbnormal || code == 0 {
