@@ -26,7 +26,12 @@ type frame struct {
 	// lasting frames are messages: they are kept until the browser is known to have them. Others have no meaning on another socket.
 	lasting bool
 	holders atomic.Int32 // outboxes that hold it
+	// number orders the messages of this process; 0 for what came from another gateway, which is older than what arrives here meanwhile.
+	number uint64
 }
+
+// messages counts those that have arrived in this process.
+var messages atomic.Uint64
 
 // These frames never change, so that every window shares them.
 var heartbeatFrame = newFrame(websocket.TextMessage, compat.HeartbeatFrame)
@@ -38,7 +43,14 @@ func newFrame[T string | []byte](opcode int, payload T) *frame {
 
 // newMessage encodes a message of the channel layer.
 func newMessage(text string) *frame {
-	return &frame{wire: encodeFrame(websocket.TextMessage, text), lasting: true}
+	return &frame{wire: encodeFrame(websocket.TextMessage, text), lasting: true, number: messages.Add(1)}
+}
+
+// fromElsewhere is a message that another gateway has kept.
+func fromElsewhere(text string) *frame {
+	f := newMessage(text)
+	f.number = 0
+	return f
 }
 
 // text is the payload.

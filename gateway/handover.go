@@ -405,7 +405,7 @@ func framesOf(texts []string, m *memory) (messages []*frame, bad int) {
 			bad++
 			continue
 		}
-		f := newMessage(text)
+		f := fromElsewhere(text)
 		f.hold(m)
 		messages = append(messages, f)
 	}

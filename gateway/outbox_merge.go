@@ -1,6 +1,10 @@
 package gateway
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // merging knows, for a while after a hand-over, which messages a window has got, so that each comes once: until the groups are left
 // elsewhere, the same message may arrive on two ways.
@@ -49,6 +53,8 @@ func (o *outbox) inherit(messages []*frame, until time.Time, l *outboxLimits) bo
 			o.waiting += len(f.wire)
 		}
 	}
+	// Of several outboxes that collected in turn, the one that ends last need not be the one with the last messages.
+	slices.SortStableFunc(queue, func(a, b *frame) int { return cmp.Compare(a.number, b.number) })
 	o.queue, o.merging, o.handed = queue, m, false
 	return true
 }

@@ -264,7 +264,7 @@ func TestOutboxInherit(t *testing.T) {
 	}
 	var kept []*frame
 	for _, id := range []string{"1", "2", "3"} {
-		f := text(id)
+		f := fromElsewhere(string(text(id).text()))
 		f.hold(limits.memory)
 		kept = append(kept, f)
 	}
@@ -286,6 +286,23 @@ func TestOutboxInherit(t *testing.T) {
 	o.open()
 	if o.inherit(nil, time.Now().Add(time.Hour), limits) {
 		t.Error("inherited by a socket that is open")
+	}
+}
+
+// TestOutboxInheritsInOrder: what earlier windows have collected in turn comes in the order of arrival, whichever ended last.
+func TestOutboxInheritsInOrder(t *testing.T) {
+	t.Parallel()
+	limits := &outboxLimits{frames: 10, bytes: 1000, keptFrames: 10, keptBytes: 1000, memory: &memory{limit: 1 << 20}}
+	var arrived []*frame
+	for _, id := range []string{"1", "2", "3", "4"} {
+		f := newMessage(id)
+		f.hold(limits.memory)
+		arrived = append(arrived, f)
+	}
+	var o outbox
+	o.inherit(append(slices.Clone(arrived[2:]), arrived[:3]...), time.Now().Add(time.Hour), limits)
+	if !slices.Equal(o.queue, arrived) {
+		t.Errorf("%d messages, or another order", len(o.queue))
 	}
 }
 

@@ -262,8 +262,9 @@ func (g *Gateway) takeOver(win *window) (suspects []*window) {
 	if len(page) == 0 {
 		return nil
 	}
-	g.inherit(win, page)
-	suspects = slices.DeleteFunc(page, func(w *window) bool { return w.out.ended() || g.parking.has(w) })
+	waiting := g.inherit(win, page)
+	// One that is parked only now is a suspect as well: its messages are still to come, before those of win.
+	suspects = slices.DeleteFunc(page, func(w *window) bool { return w.out.ended() || slices.Contains(waiting, w) })
 	slices.SortFunc(suspects, func(a, b *window) int { return cmp.Compare(a.seen.Load(), b.seen.Load()) })
 	return suspects[:min(len(suspects), maxProbes)]
 }
@@ -273,14 +274,14 @@ func (g *Gateway) windowsOf(page pageKey, group string) []*window {
 	return slices.DeleteFunc(g.hub.members(nil, group), func(w *window) bool { return w.page != page })
 }
 
-// inherit gives win the messages of the parked windows of its page, and ends one of them.
+// inherit gives win the messages of the parked windows of its page, which it returns, and ends one of them.
 //
 // Usually there is one. Several are tabs that share the cookie, and which of them comes first is not known. They have the same groups, so
 // each gets what all of them have missed (its script drops what it knows), and the others go on waiting.
-func (g *Gateway) inherit(win *window, page []*window) {
-	waiting := g.parking.takeYoungest(slices.Clone(page))
+func (g *Gateway) inherit(win *window, page []*window) (waiting []*window) {
+	waiting = g.parking.takeYoungest(slices.Clone(page))
 	if len(waiting) == 0 {
-		return
+		return nil
 	}
 	g.observer.parked(-1)
 	ended := waiting[len(waiting)-1]
@@ -290,6 +291,7 @@ func (g *Gateway) inherit(win *window, page []*window) {
 	if len(waiting) == 1 {
 		g.handover.withdraw(win.page)
 	}
+	return waiting
 }
 
 // shared returns what parked windows have missed, held once more.
