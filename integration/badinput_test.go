@@ -166,7 +166,8 @@ func byTicket(t *testing.T, ctx context.Context) *fullSite {
 	t.Helper()
 	site := *full(t)
 	site.gateway = must1(site.Gateway(ctx, harness.GatewayOptions{
-		Name: "ticket-gateway", Upstream: site.django.URL, Settings: site.settings, Args: []string{"--identify", "ticket"},
+		Name: "ticket-gateway", Upstream: site.django.URL, Settings: site.settings,
+		Args: []string{"--identify", "ticket", "--drain-linger", "0"}, // its pages need not come back to the site's other gateway
 	}))(t)
 	t.Cleanup(func() { must(t, site.gateway.Stop()) })
 	return &site

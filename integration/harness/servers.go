@@ -200,7 +200,8 @@ func (s *Site) Gateway(ctx context.Context, opts GatewayOptions) (*Gateway, erro
 	}
 	p, err := s.lab.Start(ctx, Command{
 		Name: opts.Name, Path: binary, Args: append(args, opts.Args...), Dir: s.dir, Env: opts.Env,
-		Ready: func(ctx context.Context, _ *Process) error { return answers(probe)(ctx) },
+		StopTimeout: 35 * time.Second, // --drain, --drain-linger and what README gives it beyond
+		Ready:       func(ctx context.Context, _ *Process) error { return answers(probe)(ctx) },
 	})
 	if err != nil {
 		return nil, err
