@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from importlib import import_module
@@ -288,3 +290,18 @@ def test_every_way_to_change_a_password(alice: Any, heard: Heard, monkeypatch: p
     call_command("changepassword", "alice", verbosity=0)
     stamps = [message["stamp"] for message in heard()]
     assert len(set(stamps)) == 3 and stamps[-1] == identity.user_stamp(User.objects.get(pk=alice.pk))
+
+
+def test_site_without_sessions() -> None:
+    """A Celery site may have no sessions at all, with Django's default engine set: nothing is watched, and nothing fails."""
+    code = (
+        "import django\n"
+        "from django.conf import settings\n"
+        "settings.configure(INSTALLED_APPS=['django.contrib.contenttypes', 'django.contrib.auth', 'dfws'], SECRET_KEY='x',\n"
+        "    DATABASES={'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}})\n"
+        "django.setup()\n"
+        "from dfws import revocation\n"
+        "revocation.connect()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -44,7 +44,15 @@ def connect() -> None:
         if issubclass(model, get_user_model()):
             post_save.connect(_user_saved, sender=model, dispatch_uid=f"dfws.saved.{model._meta.label_lower}")
             post_delete.connect(_user_deleted, sender=model, dispatch_uid=f"dfws.deleted.{model._meta.label_lower}")
-    _watch_sessions(import_module(settings.SESSION_ENGINE).SessionStore)
+    engine = import_module(settings.SESSION_ENGINE).SessionStore
+    if not (issubclass(engine, db.SessionStore) and _lacks_table(engine)):
+        _watch_sessions(engine)
+
+
+def _lacks_table(engine: type[db.SessionStore]) -> bool:
+    """Whether the sessions' table is that of an app which the site has not installed: it has no sessions, only the default engine."""
+    own = engine.get_model_class.__func__ is db.SessionStore.get_model_class.__func__  # type: ignore[attr-defined]
+    return own and not apps.is_installed("django.contrib.sessions")
 
 
 def revoke_session(redis: Redis, session: str, returns: bool = False) -> None:
