@@ -7,10 +7,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/dfws/dfws/integration/needs"
 )
 
 // python is a process with real kombu and Celery (testdata/peer.py).
@@ -28,18 +29,7 @@ var peerModules = []string{"kombu", "celery", "msgpack", "yaml", "brotli", "zstd
 // is skipped, or fails when DFWS_REQUIRE lists python.
 func startPython(t testing.TB) *python {
 	t.Helper()
-	missing := func(text string) {
-		t.Helper()
-		if strings.Contains(os.Getenv("DFWS_REQUIRE"), "python") {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
-	interpreter := os.Getenv("DFWS_PYTHON")
-	if interpreter == "" {
-		missing("DFWS_PYTHON names no Python interpreter with kombu")
-	}
-	cmd := exec.Command(interpreter, "testdata/peer.py")
+	cmd := exec.Command(needs.Python(t, "kombu"), "testdata/peer.py")
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -66,7 +56,7 @@ func startPython(t testing.TB) *python {
 	}
 	for _, module := range peerModules {
 		if p.versions[module] == "" {
-			missing("the Python of DFWS_PYTHON lacks " + module)
+			needs.Missing(t, "python", "the Python of DFWS_PYTHON lacks "+module)
 		}
 	}
 	return p

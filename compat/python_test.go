@@ -2,25 +2,17 @@ package compat
 
 import (
 	"bytes"
-	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"testing"
+
+	"github.com/dfws/dfws/integration/needs"
 )
 
 // mustCapture runs testdata/capture.py with the Python of DFWS_PYTHON. Without one the test is skipped, or fails where DFWS_REQUIRE names
 // python.
 func mustCapture(t *testing.T, arguments ...string) []byte {
 	t.Helper()
-	python := os.Getenv("DFWS_PYTHON")
-	if python == "" {
-		const reason = "DFWS_PYTHON names no Python interpreter with Celery"
-		if slices.Contains(strings.Split(os.Getenv("DFWS_REQUIRE"), ","), "python") {
-			t.Fatal(reason)
-		}
-		t.Skip(reason)
-	}
+	python := needs.Python(t, "Celery")
 	var errors bytes.Buffer
 	command := exec.CommandContext(t.Context(), python, append([]string{"testdata/capture.py"}, arguments...)...)
 	command.Stderr = &errors

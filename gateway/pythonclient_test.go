@@ -2,25 +2,19 @@ package gateway
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dfws/dfws/compat"
+	"github.com/dfws/dfws/integration/needs"
 )
 
 // TestPythonClient drives the endpoint with Python's websockets library, which checks what it gets more strictly than browsers do.
 func TestPythonClient(t *testing.T) {
 	t.Parallel()
-	python := os.Getenv("DFWS_PYTHON")
-	if python == "" {
-		if strings.Contains(os.Getenv("DFWS_REQUIRE"), "python") {
-			t.Fatal("DFWS_PYTHON is not set")
-		}
-		t.Skip("DFWS_PYTHON is not set: a Python with websockets is needed (DFWS_REQUIRE=python makes this fatal)")
-	}
+	python := needs.Python(t, "websockets")
 	r := newRig(t, nil)
 	r.tickets.set(testKey, windowTicket(t, testKey))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -19,6 +19,7 @@ import (
 	"github.com/dfws/dfws/celeryproto/canvas"
 	"github.com/dfws/dfws/celeryproto/monitor"
 	"github.com/dfws/dfws/compat"
+	"github.com/dfws/dfws/integration/needs"
 	"github.com/dfws/dfws/integration/redistest"
 )
 
@@ -37,13 +38,7 @@ type celeryPeer struct {
 // startPeer starts real Celery on the site's Redis. Without DFWS_PYTHON the test is skipped, or fails where DFWS_REQUIRE lists python.
 func startPeer(t testing.TB, settings *compat.Settings, what string, args ...string) *celeryPeer {
 	t.Helper()
-	python := os.Getenv("DFWS_PYTHON")
-	if python == "" {
-		if strings.Contains(os.Getenv("DFWS_REQUIRE"), "python") {
-			t.Fatal("DFWS_PYTHON names no Python interpreter with celery")
-		}
-		t.Skip("DFWS_PYTHON names no Python interpreter with celery")
-	}
+	python := needs.Python(t, "celery")
 	script, err := filepath.Abs("testdata/celery/peer.py")
 	must(t, err)
 	args = append([]string{script, what, settings.Celery.BrokerURL.Reveal(), settings.Celery.ResultBackend.Reveal()}, args...)

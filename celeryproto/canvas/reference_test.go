@@ -6,11 +6,11 @@ import (
 	_ "embed" // testdata/reference.py
 	"encoding/json"
 	"io"
-	"os"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/dfws/dfws/integration/needs"
 )
 
 //go:embed testdata/reference.py
@@ -29,14 +29,7 @@ type object = map[string]any
 // when DFWS_REQUIRE lists python.
 func mustReference(t testing.TB) *reference {
 	t.Helper()
-	python := os.Getenv("DFWS_PYTHON")
-	if python == "" {
-		text := "DFWS_PYTHON names no Python interpreter with Celery"
-		if strings.Contains(os.Getenv("DFWS_REQUIRE"), "python") {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
+	python := needs.Python(t, "Celery")
 	var stderr bytes.Buffer
 	cmd := exec.Command(python, "-c", referenceSource)
 	cmd.Stderr = &stderr

@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,6 +23,7 @@ import (
 	_ "github.com/dfws/dfws/compat/djangodb/sqlite"
 	"github.com/dfws/dfws/compat/resultbackend"
 	"github.com/dfws/dfws/integration/dbtest"
+	"github.com/dfws/dfws/integration/needs"
 )
 
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m, closeSites)) }
@@ -199,8 +198,8 @@ func skipOrFail(t testing.TB, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, errNoPython) && !slices.Contains(strings.Split(os.Getenv("DFWS_REQUIRE"), ","), "python"):
-		t.Skip(err)
+	case errors.Is(err, errNoPython):
+		needs.Missing(t, "python", err.Error())
 	default:
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/monitor"
+	"github.com/dfws/dfws/integration/needs"
 )
 
 // event reads an event as it stands in a message.
@@ -164,13 +165,7 @@ func randomEvents(r *rand.Rand) []map[string]any {
 // TestAgainstPython gives random events to celery.events.state too.
 func TestAgainstPython(t *testing.T) {
 	t.Parallel()
-	python := os.Getenv("DFWS_PYTHON")
-	if python == "" {
-		if strings.Contains(os.Getenv("DFWS_REQUIRE"), "python") {
-			t.Fatal("DFWS_PYTHON names no Python interpreter with celery")
-		}
-		t.Skip("DFWS_PYTHON names no Python interpreter with celery")
-	}
+	python := needs.Python(t, "celery")
 	const rounds = 400
 	cmd := exec.Command(python, "testdata/state.py")
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=ignore")

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dfws/dfws/integration/needs"
 	"github.com/dfws/dfws/integration/redistest"
 )
 
@@ -31,14 +32,7 @@ type chordPeer struct {
 // test is skipped, or fails when DFWS_REQUIRE lists python.
 func mustChordPeer(t *testing.T, s *redistest.Server, settings map[string]any, more ...string) *chordPeer {
 	t.Helper()
-	python := os.Getenv("DFWS_PYTHON")
-	if python == "" {
-		text := "DFWS_PYTHON names no Python interpreter with Celery"
-		if strings.Contains(os.Getenv("DFWS_REQUIRE"), "python") {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
+	python := needs.Python(t, "Celery")
 	conf, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)

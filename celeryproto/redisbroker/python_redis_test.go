@@ -17,6 +17,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
+	"github.com/dfws/dfws/integration/needs"
 	"github.com/dfws/dfws/integration/redistest"
 )
 
@@ -31,14 +32,7 @@ type peer struct {
 // mustPython is the interpreter in DFWS_PYTHON. Without one the test is skipped, or fails where DFWS_REQUIRE lists python.
 func mustPython(t testing.TB) string {
 	t.Helper()
-	python := os.Getenv("DFWS_PYTHON")
-	if python == "" {
-		if strings.Contains(os.Getenv("DFWS_REQUIRE"), "python") {
-			t.Fatal("DFWS_PYTHON names no Python interpreter with celery")
-		}
-		t.Skip("DFWS_PYTHON names no Python interpreter with celery")
-	}
-	return python
+	return needs.Python(t, "celery")
 }
 
 // mustPeer starts the process.

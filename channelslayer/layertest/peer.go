@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -17,16 +16,11 @@ import (
 	"time"
 
 	"github.com/dfws/dfws/channelslayer"
+	"github.com/dfws/dfws/integration/needs"
 )
 
 //go:embed peer.py
 var peerSource string
-
-// PythonEnv names the environment variable with the Python interpreter that has channels_redis.
-const PythonEnv = "DFWS_PYTHON"
-
-// requireEnv lists what must not be skipped ("redis,python").
-const requireEnv = "DFWS_REQUIRE"
 
 // PeerError is an exception of Python.
 type PeerError struct {
@@ -61,14 +55,7 @@ type peerAnswer struct {
 // DFWS_REQUIRE lists python.
 func StartPeer(t testing.TB) *Peer {
 	t.Helper()
-	python := os.Getenv(PythonEnv)
-	if python == "" {
-		text := PythonEnv + " names no Python interpreter with channels_redis"
-		if strings.Contains(os.Getenv(requireEnv), "python") {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
+	python := needs.Python(t, "channels_redis")
 	p := &Peer{cmd: exec.Command(python, "-c", peerSource), waiting: map[int]chan peerAnswer{}}
 	p.cmd.Stderr = &logWriter{t: t}
 	stdin, err := p.cmd.StdinPipe()

@@ -9,9 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +20,7 @@ import (
 	_ "github.com/dfws/dfws/compat/djangodb/sqlite"
 	"github.com/dfws/dfws/compat/djangonative"
 	"github.com/dfws/dfws/integration/dbtest"
+	"github.com/dfws/dfws/integration/needs"
 	"github.com/dfws/dfws/integration/redistest"
 )
 
@@ -54,22 +53,10 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// required skips the test, or fails it where DFWS_REQUIRE names what is missing.
-func required(t *testing.T, what, reason string) {
-	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("DFWS_REQUIRE"), ","), what) {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-}
-
 // newSite starts Django with these settings; tables are made.
 func newSite(t *testing.T, settings map[string]any) *site {
 	t.Helper()
-	interpreter := os.Getenv("DFWS_PYTHON")
-	if interpreter == "" {
-		required(t, "python", "DFWS_PYTHON names no Python interpreter with Django")
-	}
+	interpreter := needs.Python(t, "Django")
 	text, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +166,7 @@ func startMemcached(t *testing.T, n int) []string {
 	t.Helper()
 	program, err := exec.LookPath("memcached")
 	if err != nil {
-		required(t, "memcached", "memcached is not installed")
+		needs.Missing(t, "memcached", "memcached is not installed")
 	}
 	var addresses []string
 	for range n {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dfws/dfws/integration/needs"
 	"github.com/dfws/dfws/worker"
 )
 
@@ -20,14 +21,7 @@ import (
 // or fails where DFWS_REQUIRE lists python.
 func mustPython(t testing.TB, s *site, what string) *json.Decoder {
 	t.Helper()
-	python := os.Getenv("DFWS_PYTHON")
-	if python == "" {
-		const text = "DFWS_PYTHON names no Python interpreter with Celery"
-		if strings.Contains(os.Getenv("DFWS_REQUIRE"), "python") {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
+	python := needs.Python(t, "Celery")
 	cmd := exec.Command(python, "testdata/peer.py", what, s.URLFor(0), s.URLFor(1))
 	cmd.Env = append(os.Environ(), "C_FORCE_ROOT=1", "PYTHONDONTWRITEBYTECODE=1")
 	var complaints bytes.Buffer

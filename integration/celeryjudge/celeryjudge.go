@@ -13,11 +13,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/dfws/dfws/celeryproto"
+	"github.com/dfws/dfws/integration/needs"
 )
 
 //go:embed judge.py
@@ -45,13 +45,7 @@ type Verdict struct {
 // test is skipped, or fails where DFWS_REQUIRE lists python.
 func Judge(t testing.TB, elements ...string) []Verdict {
 	t.Helper()
-	python := os.Getenv("DFWS_PYTHON")
-	if python == "" {
-		if strings.Contains(os.Getenv("DFWS_REQUIRE"), "python") {
-			t.Fatal("DFWS_PYTHON names no Python interpreter with celery")
-		}
-		t.Skip("DFWS_PYTHON names no Python interpreter with celery")
-	}
+	python := needs.Python(t, "celery")
 	script := filepath.Join(t.TempDir(), "judge.py")
 	if err := os.WriteFile(script, source, 0o600); err != nil {
 		t.Fatal(err)

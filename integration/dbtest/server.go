@@ -8,19 +8,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dfws/dfws/integration/needs"
 	"go.uber.org/goleak"
 )
 
 const (
-	// requireEnv lists what may not be missing, separated by commas.
-	requireEnv = "DFWS_REQUIRE"
 	// startTimeout bounds one start on a busy machine, stopTimeout one stop.
 	startTimeout, stopTimeout = 60 * time.Second, 20 * time.Second
 	// portAttempts: the port is free when it is chosen, not when the server binds it.
@@ -273,8 +270,8 @@ func skipOrFail(t testing.TB, kind Kind, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrMissing) && !slices.Contains(strings.Split(os.Getenv(requireEnv), ","), string(kind)):
-		t.Skipf("%v (DFWS_REQUIRE=%s makes this fatal)", err, kind)
+	case errors.Is(err, ErrMissing):
+		needs.Missing(t, string(kind), err.Error())
 	default:
 		t.Fatal(err)
 	}

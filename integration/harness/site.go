@@ -99,9 +99,6 @@ func (l *Lab) NewSite(ctx context.Context, opts SiteOptions) (*Site, error) {
 	return s, nil
 }
 
-// Dir is the site's own folder.
-func (s *Site) Dir() string { return s.dir }
-
 // StaticRoot is Django's STATIC_ROOT, which collectstatic fills.
 func (s *Site) StaticRoot() string { return filepath.Join(s.dir, "static") }
 

@@ -2,10 +2,10 @@ package harness
 
 import (
 	"errors"
-	"os"
-	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dfws/dfws/integration/needs"
 )
 
 // dumpLines is how much of each log a failed test shows.
@@ -17,8 +17,8 @@ func Require(t testing.TB, program string, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrMissing) && !slices.Contains(strings.Split(os.Getenv("DFWS_REQUIRE"), ","), program):
-		t.Skipf("%v (DFWS_REQUIRE=%s makes this fatal)", err, program)
+	case errors.Is(err, ErrMissing):
+		needs.Missing(t, program, err.Error())
 	default:
 		t.Fatal(err)
 	}

@@ -183,10 +183,3 @@ func (w *Window) Close() error {
 	w.wg.Wait()
 	return err
 }
-
-// Cut ends the TCP connection without a word.
-func (w *Window) Cut() error {
-	err := w.conn.NetConn().Close()
-	w.wg.Wait()
-	return err
-}

@@ -15,12 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dfws/dfws/integration/needs"
 	"github.com/redis/go-redis/v9"
 )
 
 const (
-	// requireEnv lists what may not be missing, separated by commas.
-	requireEnv = "DFWS_REQUIRE"
 	// startTimeout bounds one start, loading a dump included.
 	startTimeout = 10 * time.Second
 	// stopTimeout is how long a server may take to obey SIGTERM.
@@ -91,13 +90,6 @@ func StartWith(t testing.TB, opts Options) *Server {
 		}
 	})
 	return s
-}
-
-// Require skips the test (or fails it, see DFWS_REQUIRE) when there is no redis-server.
-func Require(t testing.TB) {
-	t.Helper()
-	_, err := lookPath()
-	skipOrFail(t, err)
 }
 
 // Launch starts a server that belongs to no test. The caller must Close it.
@@ -411,8 +403,8 @@ func skipOrFail(t testing.TB, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrMissing) && !strings.Contains(os.Getenv(requireEnv), "redis"):
-		t.Skip("needs redis-server in PATH")
+	case errors.Is(err, ErrMissing):
+		needs.Missing(t, "redis", "needs redis-server in PATH")
 	default:
 		t.Fatal(err)
 	}
