@@ -10,6 +10,7 @@ import (
 
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
+	"github.com/dfws/dfws/integration/logbuffer"
 	"github.com/dfws/dfws/integration/redistest"
 )
 
@@ -28,7 +29,7 @@ func BenchmarkConnect(b *testing.B) {
 	}
 	b.Cleanup(func() { _ = services.Close() })
 	r := &redisRig{shared: server, services: services, client: server.Client(b)}
-	r.t, r.counts, r.logs, r.doneC = b, &counts{n: map[string]int{}}, &logBuffer{}, make(chan struct{})
+	r.t, r.counts, r.logs, r.doneC = b, &counts{n: map[string]int{}}, &logbuffer.Buffer{}, make(chan struct{})
 	if r.Gateway, err = New(Config{Settings: settings, Services: services, DrainWindow: Off, Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		b.Fatal(err)
 	}

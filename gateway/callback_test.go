@@ -17,6 +17,7 @@ import (
 
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
+	"github.com/dfws/dfws/integration/logbuffer"
 )
 
 const testCallbackKey = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -341,7 +342,7 @@ func TestCallbackTimeout(t *testing.T) {
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
-	logs := &logBuffer{}
+	logs := &logbuffer.Buffer{}
 	b := &breaker{log: testLogger(logs), subject: "it", now: func() time.Time { return now }}
 	fault := errors.New("no route")
 	fail := func() {
@@ -412,7 +413,7 @@ func TestStrategiesOfSite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			logs := &logBuffer{}
+			logs := &logbuffer.Buffer{}
 			cfg := Config{Settings: testSettings(), Logger: testLogger(logs)}
 			tc.change(&cfg)
 			cfg = cfg.withDefaults()

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -205,55 +206,48 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	orDefault(&c.UpstreamDialTimeout, DefaultUpstreamDialTimeout)
-	orDefault(&c.UpstreamHeaderTimeout, DefaultUpstreamHeaderTimeout)
-	orDefault(&c.UpstreamIdleTimeout, DefaultUpstreamIdleTimeout)
-	orDefault(&c.UpstreamIdleConns, DefaultUpstreamIdleConns)
-	orDefault(&c.CallbackTimeout, DefaultCallbackTimeout)
-	orDefault(&c.CallbackConcurrency, DefaultCallbackConcurrency)
-	orDefault(&c.RecheckInterval, DefaultRecheckInterval)
+	c.UpstreamDialTimeout = cmp.Or(c.UpstreamDialTimeout, DefaultUpstreamDialTimeout)
+	c.UpstreamHeaderTimeout = cmp.Or(c.UpstreamHeaderTimeout, DefaultUpstreamHeaderTimeout)
+	c.UpstreamIdleTimeout = cmp.Or(c.UpstreamIdleTimeout, DefaultUpstreamIdleTimeout)
+	c.UpstreamIdleConns = cmp.Or(c.UpstreamIdleConns, DefaultUpstreamIdleConns)
+	c.CallbackTimeout = cmp.Or(c.CallbackTimeout, DefaultCallbackTimeout)
+	c.CallbackConcurrency = cmp.Or(c.CallbackConcurrency, DefaultCallbackConcurrency)
+	c.RecheckInterval = cmp.Or(c.RecheckInterval, DefaultRecheckInterval)
 	if len(c.Identify) == 0 {
 		c.Identify = []string{StrategyAuto}
 	}
-	orDefault(&c.MaxWindows, DefaultMaxWindows)
+	c.MaxWindows = cmp.Or(c.MaxWindows, DefaultMaxWindows)
 	c.Limits = c.Limits.withDefaults()
-	orDefault(&c.MaxFrameBytes, DefaultMaxFrameBytes)
-	orDefault(&c.LargeFrameBytes, DefaultLargeFrameBytes)
-	orDefault(&c.FramesBurst, burst(c.FramesPerSecond))
-	orDefault(&c.OutboxBytes, DefaultOutboxBytes)
-	orDefault(&c.OutboxFrames, DefaultOutboxFrames)
-	orDefault(&c.PingInterval, DefaultPingInterval)
-	orDefault(&c.PongTimeout, DefaultPongTimeout)
-	orDefault(&c.ConnectTimeout, DefaultConnectTimeout)
-	orDefault(&c.WriteTimeout, DefaultWriteTimeout)
-	orDefault(&c.CloseTimeout, DefaultCloseTimeout)
-	orDefault(&c.PublishDeadline, DefaultPublishDeadline)
-	orDefault(&c.PublishDrainTimeout, DefaultPublishDrainTimeout)
-	orDefault(&c.SignalsInFlight, DefaultSignalsInFlight)
-	orDefault(&c.PublishMessages, DefaultPublishMessages)
-	orDefault(&c.PublishBytes, DefaultPublishBytes)
-	orDefault(&c.DrainWindow, DefaultDrainWindow)
-	orDefault(&c.ParkFor, DefaultParkFor)
-	orDefault(&c.ParkFrames, DefaultParkFrames)
-	orDefault(&c.ParkBytes, DefaultParkBytes)
-	orDefault(&c.ParkTotalBytes, DefaultParkTotalBytes)
-	orDefault(&c.MaxParked, DefaultMaxParked)
-	orDefault(&c.DrainLinger, DefaultDrainLinger)
-	orDefault(&c.HandoverTimeout, DefaultHandoverTimeout)
-	orDefault(&c.AdmitRate, DefaultAdmitRate)
-	orDefault(&c.AdmitBurst, DefaultAdmitBurst)
-	orDefault(&c.AdmitWait, DefaultAdmitWait)
+	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, DefaultMaxFrameBytes)
+	c.LargeFrameBytes = cmp.Or(c.LargeFrameBytes, DefaultLargeFrameBytes)
+	c.FramesBurst = cmp.Or(c.FramesBurst, burst(c.FramesPerSecond))
+	c.OutboxBytes = cmp.Or(c.OutboxBytes, DefaultOutboxBytes)
+	c.OutboxFrames = cmp.Or(c.OutboxFrames, DefaultOutboxFrames)
+	c.PingInterval = cmp.Or(c.PingInterval, DefaultPingInterval)
+	c.PongTimeout = cmp.Or(c.PongTimeout, DefaultPongTimeout)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, DefaultConnectTimeout)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, DefaultWriteTimeout)
+	c.CloseTimeout = cmp.Or(c.CloseTimeout, DefaultCloseTimeout)
+	c.PublishDeadline = cmp.Or(c.PublishDeadline, DefaultPublishDeadline)
+	c.PublishDrainTimeout = cmp.Or(c.PublishDrainTimeout, DefaultPublishDrainTimeout)
+	c.SignalsInFlight = cmp.Or(c.SignalsInFlight, DefaultSignalsInFlight)
+	c.PublishMessages = cmp.Or(c.PublishMessages, DefaultPublishMessages)
+	c.PublishBytes = cmp.Or(c.PublishBytes, DefaultPublishBytes)
+	c.DrainWindow = cmp.Or(c.DrainWindow, DefaultDrainWindow)
+	c.ParkFor = cmp.Or(c.ParkFor, DefaultParkFor)
+	c.ParkFrames = cmp.Or(c.ParkFrames, DefaultParkFrames)
+	c.ParkBytes = cmp.Or(c.ParkBytes, DefaultParkBytes)
+	c.ParkTotalBytes = cmp.Or(c.ParkTotalBytes, DefaultParkTotalBytes)
+	c.MaxParked = cmp.Or(c.MaxParked, DefaultMaxParked)
+	c.DrainLinger = cmp.Or(c.DrainLinger, DefaultDrainLinger)
+	c.HandoverTimeout = cmp.Or(c.HandoverTimeout, DefaultHandoverTimeout)
+	c.AdmitRate = cmp.Or(c.AdmitRate, DefaultAdmitRate)
+	c.AdmitBurst = cmp.Or(c.AdmitBurst, DefaultAdmitBurst)
+	c.AdmitWait = cmp.Or(c.AdmitWait, DefaultAdmitWait)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-func orDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // validate joins all faults. It is called after withDefaults.

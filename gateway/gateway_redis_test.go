@@ -18,6 +18,7 @@ import (
 
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
+	"github.com/dfws/dfws/integration/logbuffer"
 	"github.com/dfws/dfws/integration/redistest"
 )
 
@@ -32,7 +33,7 @@ type redisRig struct {
 func newRedisRig(t *testing.T, change func(*Config)) *redisRig {
 	t.Helper()
 	r := &redisRig{broker: redistest.Start(t), shared: redistest.Start(t)}
-	r.t, r.counts, r.logs, r.doneC = t, &counts{n: map[string]int{}}, &logBuffer{}, make(chan struct{})
+	r.t, r.counts, r.logs, r.doneC = t, &counts{n: map[string]int{}}, &logbuffer.Buffer{}, make(chan struct{})
 	r.client = r.shared.Client(t)
 	settings, err := compat.ParseSettings(fmt.Appendf(nil, `{"schema":1,"celery":{"broker_url":%q},
 		"channel_layer":{"backend":"channels_redis.core.RedisChannelLayer","hosts":[{"url":%q}]},"dfws":{"redis_url":%q}}`,

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -45,11 +46,11 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	orDefault(&l.WindowsPerUser, DefaultWindowsPerUser)
-	orDefault(&l.WindowsPerAddress, DefaultWindowsPerAddress)
-	orDefault(&l.TopicsPerWindow, DefaultTopicsPerWindow)
-	orDefault(&l.FrameTimeout, DefaultFrameTimeout)
-	orDefault(&l.MaxDelay, DefaultMaxDelay)
+	l.WindowsPerUser = cmp.Or(l.WindowsPerUser, DefaultWindowsPerUser)
+	l.WindowsPerAddress = cmp.Or(l.WindowsPerAddress, DefaultWindowsPerAddress)
+	l.TopicsPerWindow = cmp.Or(l.TopicsPerWindow, DefaultTopicsPerWindow)
+	l.FrameTimeout = cmp.Or(l.FrameTimeout, DefaultFrameTimeout)
+	l.MaxDelay = cmp.Or(l.MaxDelay, DefaultMaxDelay)
 	return l
 }
 

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
+	"github.com/dfws/dfws/integration/logbuffer"
 )
 
 const (
@@ -36,7 +36,7 @@ type rig struct {
 	answers   answers // nil unless the test's configuration has a Django to ask
 	parked    *fakeParked
 	counts    *counts
-	logs      *logBuffer
+	logs      *logbuffer.Buffer
 	server    *httptest.Server
 	stop      context.CancelFunc
 	doneC     chan struct{} // closed when Run has returned
@@ -88,24 +88,6 @@ func (c *counts) observer() Observer {
 	}
 }
 
-// logBuffer collects log lines.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // testSettings are those of a site with the defaults.
 func testSettings() *compat.Settings {
 	return &compat.Settings{
@@ -149,7 +131,7 @@ func newRigBeside(t testing.TB, space *parkedSpace, change func(*Config)) *rig {
 		health:    &fakeHealth{},
 		parked:    &fakeParked{space: space, self: newGatewayName()},
 		counts:    &counts{n: map[string]int{}},
-		logs:      &logBuffer{},
+		logs:      &logbuffer.Buffer{},
 		doneC:     make(chan struct{}),
 	}
 	cfg := Config{

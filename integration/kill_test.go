@@ -21,6 +21,7 @@ import (
 
 	"github.com/dfws/dfws/integration/harness"
 	"github.com/dfws/dfws/worker"
+	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -129,13 +130,16 @@ func allEnded(ctx context.Context, site *harness.Site, tap *harness.Tap, sent []
 	if queued+held > 0 {
 		return fmt.Errorf("%d in the queue, %d held", queued, held)
 	}
+	pipe, exists := results.Pipeline(), make([]*redis.IntCmd, len(sent))
+	for i, id := range sent {
+		exists[i] = pipe.Exists(ctx, "celery-task-meta-"+id)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
 	var missing []string
-	for _, id := range sent {
-		n, err := results.Exists(ctx, "celery-task-meta-"+id).Result()
-		if err != nil {
-			return err
-		}
-		if n == 0 && !slices.Contains(lost, id) {
+	for i, id := range sent {
+		if exists[i].Val() == 0 && !slices.Contains(lost, id) {
 			missing = append(missing, id)
 		}
 	}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -119,11 +120,11 @@ func (c Config) withDefaults() Config {
 	if c.MaxWaiting == 0 {
 		c.MaxWaiting = DefaultMaxWaiting
 	}
-	c.HopDelay = orDefault(c.HopDelay, DefaultHopDelay)
-	c.MaxHopDelay = orDefault(c.MaxHopDelay, max(DefaultMaxHopDelay, c.HopDelay))
-	c.SoftStopTimeout = orDefault(c.SoftStopTimeout, DefaultSoftStopTimeout)
-	c.HardStopTimeout = orDefault(c.HardStopTimeout, DefaultHardStopTimeout)
-	c.HeartbeatInterval = orDefault(c.HeartbeatInterval, DefaultHeartbeatInterval)
+	c.HopDelay = cmp.Or(c.HopDelay, DefaultHopDelay)
+	c.MaxHopDelay = cmp.Or(c.MaxHopDelay, max(DefaultMaxHopDelay, c.HopDelay))
+	c.SoftStopTimeout = cmp.Or(c.SoftStopTimeout, DefaultSoftStopTimeout)
+	c.HardStopTimeout = cmp.Or(c.HardStopTimeout, DefaultHardStopTimeout)
+	c.HeartbeatInterval = cmp.Or(c.HeartbeatInterval, DefaultHeartbeatInterval)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -152,17 +153,10 @@ func (c Config) withSite() Config {
 	if c.MaxWaiting == 0 && celery.WorkerETATaskLimit != nil && *celery.WorkerETATaskLimit > 0 {
 		c.MaxWaiting = *celery.WorkerETATaskLimit
 	}
-	c.TimeLimit = orDefault(c.TimeLimit, durationOf(celery.TaskTimeLimit))
-	c.SoftTimeLimit = orDefault(c.SoftTimeLimit, durationOf(celery.TaskSoftTimeLimit))
-	c.SoftShutdownTimeout = orDefault(c.SoftShutdownTimeout, celery.WorkerSoftShutdownTimeout.Duration())
+	c.TimeLimit = cmp.Or(c.TimeLimit, durationOf(celery.TaskTimeLimit))
+	c.SoftTimeLimit = cmp.Or(c.SoftTimeLimit, durationOf(celery.TaskSoftTimeLimit))
+	c.SoftShutdownTimeout = cmp.Or(c.SoftShutdownTimeout, celery.WorkerSoftShutdownTimeout.Duration())
 	return c
-}
-
-func orDefault(d, def time.Duration) time.Duration {
-	if d == 0 {
-		return def
-	}
-	return d
 }
 
 // validate checks a Config with its defaults filled in; the error joins all faults.

@@ -101,8 +101,8 @@ func (r *remote) timeLimit(_ context.Context, args *arguments) (celeryproto.Raw,
 		return nil, refused("unknown task")
 	}
 	site := &r.engine.handlers.site
-	policy.softTimeLimit.Store(int64(orDefault(soft, site.softTimeLimit)))
-	policy.timeLimit.Store(int64(orDefault(hard, site.timeLimit)))
+	policy.softTimeLimit.Store(int64(cmp.Or(soft, site.softTimeLimit)))
+	policy.timeLimit.Store(int64(cmp.Or(hard, site.timeLimit)))
 	r.log.Info("new time limits", "task", args.text("task_name"), "soft", soft, "hard", hard)
 	return celeryproto.ReplyOK(rawText("time limits set successfully")), nil
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -242,7 +243,7 @@ func (h *handlers) attribute(name, item string) string {
 			return fmt.Sprint(most)
 		}
 	case "default_retry_delay":
-		return fmt.Sprint(int(orDefault(policy.options.RetryDelay, DefaultRetryDelay).Seconds()))
+		return fmt.Sprint(int(cmp.Or(policy.options.RetryDelay, DefaultRetryDelay).Seconds()))
 	case "time_limit":
 		return secondsText(policy.timeLimit.Load())
 	case "soft_time_limit":

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -37,7 +38,7 @@ func (r *remote) stats(context.Context, *arguments) (celeryproto.Raw, error) {
 func (r *remote) pool() celeryproto.Raw {
 	size, _, _ := r.engine.slots.counts()
 	site := &r.engine.handlers.site
-	timeouts := rawList(secondsOrZero(site.softTimeLimit), secondsOrZero(orDefault(site.timeLimit, r.engine.cfg.HandlerTimeout)))
+	timeouts := rawList(secondsOrZero(site.softTimeLimit), secondsOrZero(cmp.Or(site.timeLimit, r.engine.cfg.HandlerTimeout)))
 	return new(object).text("implementation", poolName).int("max-concurrency", int64(size)).
 		raw("processes", rawList(rawInt(int64(r.node.pid)))).text("max-tasks-per-child", "N/A").
 		raw("put-guarded-by-semaphore", rawBool(false)).raw("timeouts", timeouts).text("writes", "N/A").json()

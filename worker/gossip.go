@@ -145,7 +145,7 @@ func (g *gossip) observe(e *celeryproto.Event, now time.Time) {
 	status := e.WorkerStatus()
 	old, known := g.peers[e.Hostname]
 	const usualFreq = 60 // of celery 5.7, events/state.py, Worker
-	freq := limitOf(&status.Freq, orDefault(old.freq, usualFreq*time.Second))
+	freq := limitOf(&status.Freq, cmp.Or(old.freq, usualFreq*time.Second))
 	if !known {
 		g.log.Debug("worker has joined", "node", printable(e.Hostname))
 		g.makeRoom()

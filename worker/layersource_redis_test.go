@@ -14,6 +14,7 @@ import (
 	"github.com/dfws/dfws/channelslayer"
 	"github.com/dfws/dfws/compat"
 	"github.com/dfws/dfws/compat/dispatch"
+	"github.com/dfws/dfws/integration/logbuffer"
 	"github.com/dfws/dfws/integration/redistest"
 )
 
@@ -52,40 +53,6 @@ func (x *texts) has(text string) bool {
 	return slices.Contains(x.got, text)
 }
 
-// logLines keeps a log.
-type logLines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logLines) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
-}
-
-func awaitThat(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-		<-time.After(5 * time.Millisecond)
-	}
-}
-
-func awaitReady(t testing.TB, r *running) {
-	t.Helper()
-	awaitThat(t, "the worker", func() bool { return r.w.Ready() == nil })
-}
-
 // Signals go over the channel layer to a Go worker, as runworker would receive them, on both layers.
 func TestChannelsWorker(t *testing.T) {
 	t.Parallel()
@@ -107,10 +74,10 @@ func TestChannelsWorker(t *testing.T) {
 					return nil
 				}})
 			})
-			awaitReady(t, w)
+			w.awaitReady()
 			client := clientFor(t, settings)
 			trigger := Trigger{Signal: "demo.first", To: []Target{ToServer}, Opts: map[string]any{"text": "héllo", "n": 7}, Window: mustWindow(t, `{"window_key": "abc"}`)}
-			awaitThat(t, "the call", func() bool { // a pub/sub layer loses what is sent before the worker listens
+			eventually(t, "the call", func() bool { // a pub/sub layer loses what is sent before the worker listens
 				if err := client.Trigger(within10s(t), trigger); err != nil {
 					t.Fatal(err)
 				}
@@ -152,9 +119,9 @@ func TestChannelsWorkerSendsBack(t *testing.T) {
 			}
 		}
 	}
-	var logs logLines
+	var logs logbuffer.Buffer
 	one := startWorker(t, Config{Settings: settings, App: "one", Concurrency: 1, Logger: slog.New(slog.NewTextHandler(&logs, nil))}, handle("here", "slow"))
-	awaitReady(t, one)
+	one.awaitReady()
 	for _, m := range []channelslayer.Message{
 		{"type": "other"}, {"type": "process.signal", "args": "x"}, {"type": "process.signal", "dfws_envelope": "junk"}, call("elsewhere"), call("here"),
 	} {
@@ -162,11 +129,11 @@ func TestChannelsWorkerSendsBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	awaitThat(t, "the call that has a handler", func() bool { return got.has("here") })
-	awaitThat(t, "three drops", func() bool { return logs.count("call of a signal dropped") == 3 })
+	eventually(t, "the call that has a handler", func() bool { return got.has("here") })
+	eventually(t, "three drops", func() bool { return strings.Count(logs.String(), "call of a signal dropped") == 3 })
 	two := startWorker(t, Config{Settings: settings, App: "two"}, handle("elsewhere"))
-	awaitReady(t, two)
-	awaitThat(t, "the call of the other worker", func() bool { return got.has("elsewhere") })
+	two.awaitReady()
+	eventually(t, "the call of the other worker", func() bool { return got.has("elsewhere") })
 	two.stop()
 	<-two.doneC
 
@@ -175,11 +142,11 @@ func TestChannelsWorkerSendsBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		if name == "slow" {
-			awaitThat(t, "the slow call", func() bool { return got.has("slow") })
+			eventually(t, "the slow call", func() bool { return got.has("slow") })
 		}
 	}
 	one.stop()
-	awaitThat(t, "the stop", func() bool { return one.w.Ready() != nil })
+	eventually(t, "the stop", func() bool { return one.w.Ready() != nil })
 	close(release)
 	<-one.doneC
 	if one.err != nil {

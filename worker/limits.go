@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -46,7 +47,7 @@ func hardLimitOf(err error) (*LimitError, bool) {
 
 // withTimeout ends ctx after the handler's own timeout, else the worker's.
 func withTimeout(ctx context.Context, own, general time.Duration) (context.Context, context.CancelFunc) {
-	d := orDefault(own, general)
+	d := cmp.Or(own, general)
 	if d == 0 {
 		return ctx, func() {}
 	}

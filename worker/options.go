@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -137,9 +138,9 @@ func (o *TaskOptions) maxRetries() int {
 // (celery 5.7, utils/time.py, get_exponential_backoff_interval).
 func (o *TaskOptions) backoff(retries int) time.Duration {
 	if o.RetryBackoff == 0 {
-		return orDefault(o.RetryDelay, DefaultRetryDelay)
+		return cmp.Or(o.RetryDelay, DefaultRetryDelay)
 	}
-	most := orDefault(o.RetryBackoffMax, DefaultRetryBackoffMax)
+	most := cmp.Or(o.RetryBackoffMax, DefaultRetryBackoffMax)
 	d := o.RetryBackoff
 	for range retries {
 		if d >= most {

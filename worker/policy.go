@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -43,8 +44,8 @@ func (p *policy) resolve(o TaskOptions, site *sitePolicy) {
 	p.storeErrors = o.StoreErrorsEvenIfIgnored.or(site.storeErrors)
 	p.trackStarted = o.TrackStarted.or(site.trackStarted)
 	p.sendEvents = o.SendEvents.or(true)
-	p.timeLimit.Store(int64(orDefault(o.TimeLimit, site.timeLimit)))
-	p.softTimeLimit.Store(int64(orDefault(o.SoftTimeLimit, site.softTimeLimit)))
+	p.timeLimit.Store(int64(cmp.Or(o.TimeLimit, site.timeLimit)))
+	p.softTimeLimit.Store(int64(cmp.Or(o.SoftTimeLimit, site.softTimeLimit)))
 }
 
 // annotated are the options of a task with those of task_annotations over them, which win in Celery too. What an annotation says that a

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -326,7 +327,7 @@ func (f *workflow) retryPlan(j *job, r *RetryError) (*canvas.Plan, error) {
 	if !r.At.IsZero() {
 		errs = append(errs, set("eta", celeryproto.FormatISOTime(r.At)))
 	} else {
-		errs = append(errs, set("countdown", max(orDefault(r.After, orDefault(j.policy.options.RetryDelay, DefaultRetryDelay)), 0).Seconds()))
+		errs = append(errs, set("countdown", max(cmp.Or(r.After, cmp.Or(j.policy.options.RetryDelay, DefaultRetryDelay)), 0).Seconds()))
 	}
 	if r.Expires > 0 {
 		errs = append(errs, set("expires", r.Expires.Seconds()))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto"
 	"github.com/dfws/dfws/celeryproto/redisbroker"
+	"github.com/dfws/dfws/integration/logbuffer"
 	"github.com/dfws/dfws/integration/needs"
 	"github.com/dfws/dfws/integration/redistest"
 )
@@ -41,7 +43,7 @@ func mustPeer(t testing.TB, what, url, transportOptions string) *peer {
 	python := mustPython(t)
 	p := &peer{cmd: exec.Command(python, "testdata/peer.py", what, url, transportOptions), C: make(chan map[string]json.RawMessage, 1000)}
 	p.cmd.Env = append(os.Environ(), "C_FORCE_ROOT=1", "PYTHONDONTWRITEBYTECODE=1")
-	complaints := &logLines{t: t}
+	complaints := &logbuffer.Buffer{}
 	p.cmd.Stderr = complaints
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -56,7 +58,7 @@ func mustPeer(t testing.TB, what, url, transportOptions string) *peer {
 		for lines.Scan() {
 			var said map[string]json.RawMessage
 			if err := json.Unmarshal(lines.Bytes(), &said); err != nil {
-				complaints.add(lines.Text())
+				_, _ = io.WriteString(complaints, lines.Text())
 				continue
 			}
 			p.C <- said
@@ -67,34 +69,10 @@ func mustPeer(t testing.TB, what, url, transportOptions string) *peer {
 		p.reader.Wait()
 		_ = p.cmd.Wait()
 		if t.Failed() {
-			t.Logf("python:\n%s", complaints.text())
+			t.Logf("python:\n%s", complaints.String())
 		}
 	})
 	return p
-}
-
-// logLines keeps what Python complains of, for a test that fails.
-type logLines struct {
-	t  testing.TB
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.add(string(b))
-	return len(b), nil
-}
-
-func (l *logLines) add(text string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.b.WriteString(text)
-}
-
-func (l *logLines) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // pythonTime is for a process of Python to start on a busy machine.

@@ -109,20 +109,7 @@ func testPubSubAddTwice(t *testing.T, p *pair) {
 }
 
 func testClosePubSub(t *testing.T, p *pair) {
-	channel := newChannel(t, p.receiver, "")
-	ctx := within(t)
-	started := make(chan struct{})
-	var receiver errgroup.Group
-	receiver.Go(func() error {
-		close(started)
-		_, err := p.receiver.Receive(ctx, channel)
-		return err
-	})
-	<-started
-	must(t, p.receiver.Close())
-	if err := receiver.Wait(); !errors.Is(err, channelslayer.ErrClosed) {
-		t.Errorf("Receive during Close: %v, want ErrClosed", err)
-	}
+	closeWhileReceiving(t, p, newChannel(t, p.receiver, ""))
 }
 
 func testPubSubNotModified(t *testing.T, p *pair) {

@@ -392,6 +392,15 @@ func testGiveUp(t *testing.T, p *pair) {
 
 func testClose(t *testing.T, p *pair) {
 	channel := newChannel(t, p.receiver, "")
+	closeWhileReceiving(t, p, channel)
+	if _, err := p.receiver.Receive(within(t), channel); !errors.Is(err, channelslayer.ErrClosed) {
+		t.Errorf("Receive after Close: %v, want ErrClosed", err)
+	}
+}
+
+// closeWhileReceiving closes the receiver's layer while it waits for a message.
+func closeWhileReceiving(t *testing.T, p *pair, channel string) {
+	t.Helper()
 	ctx := within(t)
 	started := make(chan struct{})
 	var receiver errgroup.Group
@@ -404,9 +413,6 @@ func testClose(t *testing.T, p *pair) {
 	must(t, p.receiver.Close())
 	if err := receiver.Wait(); !errors.Is(err, channelslayer.ErrClosed) {
 		t.Errorf("Receive during Close: %v, want ErrClosed", err)
-	}
-	if _, err := p.receiver.Receive(ctx, channel); !errors.Is(err, channelslayer.ErrClosed) {
-		t.Errorf("Receive after Close: %v, want ErrClosed", err)
 	}
 }
 

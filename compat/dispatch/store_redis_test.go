@@ -12,6 +12,7 @@ import (
 
 	"github.com/dfws/dfws/celeryproto/redisbroker"
 	"github.com/dfws/dfws/compat"
+	"github.com/dfws/dfws/integration/logbuffer"
 	"github.com/dfws/dfws/integration/redistest"
 )
 
@@ -125,9 +126,8 @@ func TestRegistryRun(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	store, client, ctx := mustStore(t, server), server.Client(t), t.Context()
-	var mu sync.Mutex
-	var log strings.Builder
-	registry := NewRegistry(RegistryConfig{Store: store, Logger: slog.New(slog.NewTextHandler(lockedWriter{&mu, &log}, nil))})
+	var log logbuffer.Buffer
+	registry := NewRegistry(RegistryConfig{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	inBackground(t, registry.Run)
 	eventually(t, "ready", registry.Ready)
 
@@ -146,11 +146,9 @@ func TestRegistryRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the Go handler beside the old Python one", func() bool { return len(registry.Lookup("s")) == 2 })
-	mu.Lock()
 	if !strings.Contains(log.String(), `entry \"python\"`) {
 		t.Errorf("the bad entry is not in the log:\n%s", log.String())
 	}
-	mu.Unlock()
 
 	server.Stop()
 	eventually(t, "Redis is away", func() bool { return registry.Refresh(ctx) != nil })
@@ -166,17 +164,6 @@ func TestRegistryRun(t *testing.T) {
 	if registry.Lookup("s") != nil {
 		t.Error("handlers that are in Redis no more")
 	}
-}
-
-type lockedWriter struct {
-	mu *sync.Mutex
-	b  *strings.Builder
-}
-
-func (w lockedWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.Write(p)
 }
 
 func TestWatchRevocations(t *testing.T) {

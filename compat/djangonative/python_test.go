@@ -2,7 +2,6 @@ package djangonative_test
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"io"
 	"net"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	_ "github.com/dfws/dfws/compat/djangodb/sqlite"
 	"github.com/dfws/dfws/compat/djangonative"
 	"github.com/dfws/dfws/integration/dbtest"
+	"github.com/dfws/dfws/integration/logbuffer"
 	"github.com/dfws/dfws/integration/needs"
 	"github.com/dfws/dfws/integration/redistest"
 )
@@ -35,24 +34,6 @@ type site struct {
 	reader   *djangonative.Reader
 }
 
-// lockedBuffer takes what Python says.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // newSite starts Django with these settings; tables are made.
 func newSite(t *testing.T, settings map[string]any) *site {
 	t.Helper()
@@ -61,7 +42,7 @@ func newSite(t *testing.T, settings map[string]any) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	errors := &lockedBuffer{}
+	errors := &logbuffer.Buffer{}
 	cmd := exec.Command(interpreter, "testdata/site.py")
 	cmd.Env = append(os.Environ(), "DFWS_TEST_SITE="+string(text), "PYTHONDONTWRITEBYTECODE=1")
 	cmd.Stderr = errors

@@ -16,27 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dfws/dfws/integration/logbuffer"
 	"github.com/dfws/dfws/integration/redistest"
 	"github.com/dfws/dfws/worker"
 )
-
-// output is what a program prints.
-type output struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
 
 // program is one that runs.
 type program struct {
@@ -44,7 +27,7 @@ type program struct {
 	server  *redistest.Server
 	client  *worker.Client
 	signals chan os.Signal
-	out     output
+	out     logbuffer.Buffer
 	doneC   chan int
 	release chan struct{} // closed: the task "stuck" returns
 }
@@ -322,7 +305,7 @@ func TestLogFile(t *testing.T) {
 	if err := os.WriteFile(log, []byte("before\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var out output
+	var out logbuffer.Buffer
 	p := Program{App: "shop", Register: func(*worker.Worker) {}}
 	settings := filepath.Join(t.TempDir(), "none.json")
 	code := p.Run(t.Context(), System{Args: []string{"--logfile", log, "--settings", settings}, LookupEnv: noEnv, Stdout: &out, Stderr: &out})

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -9,12 +8,14 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/dfws/dfws/integration/logbuffer"
 )
 
 // TestHTTPErrors uses a real http.Server: its wording is what decides.
 func TestHTTPErrors(t *testing.T) {
 	t.Parallel()
-	var out lockedBuffer
+	var out logbuffer.Buffer
 	logger, err := NewLogger(&out, "text", "info")
 	if err != nil {
 		t.Fatal(err)
@@ -59,21 +60,4 @@ func (e *exhausted) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	return e.Listener.Accept()
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dfws/dfws/integration/logbuffer"
 )
 
 const patience = 20 * time.Second // for what should be there soon on a busy machine
@@ -26,24 +28,12 @@ type rig struct {
 	t        *testing.T
 	modeFile string
 	stop     context.CancelFunc
+	logs     logbuffer.Buffer
 	doneC    chan struct{} // closed when Run has returned
 	runErr   error         // set before doneC is closed
 
 	mu     sync.Mutex
 	counts map[string]int
-	logs   strings.Builder
-}
-
-func (r *rig) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.logs.Write(p)
-}
-
-func (r *rig) log() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.logs.String()
 }
 
 func (r *rig) count(name string) {
@@ -70,7 +60,7 @@ func newRig(t *testing.T, mode string, change func(*Config)) *rig {
 	cfg := Config{
 		Command: "'" + exe + "' {socket}", Env: []string{modeEnv + "=" + r.modeFile},
 		StartTimeout: patience, StopTimeout: patience, backoff: time.Millisecond, check: 20 * time.Millisecond, linger: time.Millisecond,
-		Logger: slog.New(slog.NewTextHandler(r, nil)),
+		Logger: slog.New(slog.NewTextHandler(&r.logs, nil)),
 		Observer: Observer{
 			Started: func(reason string) { r.count("started " + reason) },
 			Ready:   func(time.Duration) { r.count("ready") },
@@ -95,7 +85,7 @@ func newRig(t *testing.T, mode string, change func(*Config)) *rig {
 		stop()
 		<-r.doneC
 		if t.Failed() {
-			t.Log(r.log())
+			t.Log(r.logs.String())
 		}
 	})
 	return r
@@ -117,7 +107,7 @@ func (r *rig) eventually(what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			r.t.Fatalf("never: %s\n%s", what, r.log())
+			r.t.Fatalf("never: %s\n%s", what, r.logs.String())
 		}
 	}
 }
@@ -166,8 +156,8 @@ func TestServesAndStops(t *testing.T) {
 	if info, err := os.Stat(folder); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder of the sockets: %v, %v", info.Mode(), err)
 	}
-	r.eventually("its output is in the log", func() bool { return strings.Contains(r.log(), `text="starting as child"`) })
-	child := regexp.MustCompile(`text="child (\d+)"`).FindStringSubmatch(r.log())
+	r.eventually("its output is in the log", func() bool { return strings.Contains(r.logs.String(), `text="starting as child"`) })
+	child := regexp.MustCompile(`text="child (\d+)"`).FindStringSubmatch(r.logs.String())
 	if child == nil {
 		t.Fatal("no child")
 	}
@@ -220,7 +210,7 @@ func TestRestarts(t *testing.T) {
 		}
 		r.eventually("another", func() bool { return r.counted("exited") == n+1 && gone(pid) })
 	}
-	if !strings.Contains(r.log(), "exit status 4") {
+	if !strings.Contains(r.logs.String(), "exit status 4") {
 		t.Error("the log does not say how it ended")
 	}
 	r.eventually("counted", func() bool { return r.counted("started exited") == 3 })
@@ -309,11 +299,11 @@ func TestReloadFails(t *testing.T) {
 			r.mode(mode)
 			r.Reload()
 			r.eventually("failed", func() bool { return r.counted("failed") == 1 })
-			r.eventually("logged", func() bool { return strings.Contains(r.log(), "the old one stays") })
+			r.eventually("logged", func() bool { return strings.Contains(r.logs.String(), "the old one stays") })
 			if r.pid() != first {
 				t.Error("another process answers")
 			}
-			if !strings.Contains(r.log(), want) {
+			if !strings.Contains(r.logs.String(), want) {
 				t.Errorf("the log does not say %q", want)
 			}
 			r.mode("serve")
@@ -328,7 +318,7 @@ func TestErrorsAtFirstStart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "error", nil)
 	r.eventually("ready", func() bool { return r.Ready() == nil })
-	if !strings.Contains(r.log(), "status=500") {
+	if !strings.Contains(r.logs.String(), "status=500") {
 		t.Error("not logged")
 	}
 }
@@ -340,7 +330,9 @@ func TestOldEndsDuringReload(t *testing.T) {
 	r.eventually("ready", func() bool { return r.Ready() == nil })
 	r.mode("hang")
 	r.Reload()
-	r.eventually("the second is started", func() bool { return r.counted("started reload") == 1 && strings.Contains(r.log(), "starting as hang") })
+	r.eventually("the second is started", func() bool {
+		return r.counted("started reload") == 1 && strings.Contains(r.logs.String(), "starting as hang")
+	})
 	if _, err := r.get("/exit"); err == nil {
 		t.Fatal("it did not exit")
 	}
@@ -404,7 +396,7 @@ func TestRunTwice(t *testing.T) {
 func TestStopWhileStarting(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "hang", nil)
-	r.eventually("started", func() bool { return strings.Contains(r.log(), "starting as hang") })
+	r.eventually("started", func() bool { return strings.Contains(r.logs.String(), "starting as hang") })
 	r.stop()
 	<-r.doneC
 	if r.runErr != nil || r.counted("failed") != 0 {

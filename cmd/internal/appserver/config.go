@@ -1,6 +1,7 @@
 package appserver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -95,26 +96,19 @@ type Observer struct {
 }
 
 func (c Config) withDefaults() Config {
-	orDefault(&c.ReadyPath, DefaultReadyPath)
-	orDefault(&c.ReadyHost, "localhost")
-	orDefault(&c.StartTimeout, DefaultStartTimeout)
-	orDefault(&c.StopTimeout, DefaultStopTimeout)
-	orDefault(&c.StartAttempts, DefaultStartAttempts)
-	orDefault(&c.backoff, backoffMin)
-	orDefault(&c.stable, stableAfter)
-	orDefault(&c.check, checkInterval)
-	orDefault(&c.linger, switchLinger)
+	c.ReadyPath = cmp.Or(c.ReadyPath, DefaultReadyPath)
+	c.ReadyHost = cmp.Or(c.ReadyHost, "localhost")
+	c.StartTimeout = cmp.Or(c.StartTimeout, DefaultStartTimeout)
+	c.StopTimeout = cmp.Or(c.StopTimeout, DefaultStopTimeout)
+	c.StartAttempts = cmp.Or(c.StartAttempts, DefaultStartAttempts)
+	c.backoff = cmp.Or(c.backoff, backoffMin)
+	c.stable = cmp.Or(c.stable, stableAfter)
+	c.check = cmp.Or(c.check, checkInterval)
+	c.linger = cmp.Or(c.linger, switchLinger)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-func orDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // validate joins all faults. It is called after withDefaults.

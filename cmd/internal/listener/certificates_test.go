@@ -21,27 +21,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/dfws/dfws/integration/logbuffer"
 )
 
 const patience = 10 * time.Second
-
-// logs collects lines.
-type logs struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
@@ -165,7 +149,7 @@ func TestWatch(t *testing.T) {
 	pair, other := pairIn(dir, "a"), pairIn(dir, "other")
 	writePair(t, pair, "a.example", 1, year)
 	writePair(t, other, "a.example", 2, year)
-	var lines logs
+	var lines logbuffer.Buffer
 	c, err := LoadCertificates([]Pair{pair}, slog.New(slog.NewTextHandler(&lines, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +193,7 @@ func TestLoadFaults(t *testing.T) {
 	if _, err := LoadCertificates([]Pair{pairIn(dir, "none")}, log); err == nil || !strings.Contains(err.Error(), "none.crt") {
 		t.Errorf("no file: %v", err)
 	}
-	var lines logs
+	var lines logbuffer.Buffer
 	pair := pairIn(dir, "old")
 	writePair(t, pair, "a.example", 1, time.Now().Add(24*time.Hour))
 	if err := os.Chmod(pair.Key, 0o644); err != nil {
