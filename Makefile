@@ -19,7 +19,7 @@ export DFWS_FLOWER  ?= $(FLOWER)/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo demo-check test lint golangci vuln unit race redis python integration celerysuite celerysuite-go suiteworker \
-  fuzz capture bench bench-gateway bench-worker clean system
+  fuzz capture bench bench-gateway bench-worker clean system databases
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -54,10 +54,10 @@ vuln: ## known vulnerabilities of the dependencies (needs vuln.go.dev)
 unit: ## Go tests without Redis
 	$(GO) test -short ./...
 
-race: system $(VENV)/.ready ## all Go tests with real servers (Redis, databases) and real Python, under the race detector
+race: system databases $(VENV)/.ready ## all Go tests with real servers (Redis, databases) and real Python, under the race detector
 	DFWS_REQUIRE=redis,python,postgresql,mariadb,memcached $(GO) test -race ./...
 
-redis: system $(VENV)/.ready ## the same without the race detector
+redis: system databases $(VENV)/.ready ## the same without the race detector
 	DFWS_REQUIRE=redis,python,postgresql,mariadb,memcached $(GO) test ./...
 
 python: system $(VENV)/.ready ## the Django app's own tests
@@ -95,6 +95,9 @@ bench-worker: system $(VENV)/.ready ## Go worker beside Celery, asynq and gocele
 
 system:
 	@integration/setup.sh system
+
+databases:
+	@integration/setup.sh databases
 
 $(VENV)/.ready: integration/setup.sh integration/project/requirements.txt python-shim/pyproject.toml
 	integration/setup.sh venv $(VENV)
